@@ -16,10 +16,10 @@
 
 #define OFFSET(name, value) __asm__ volatile("\n.ascii \"->" #name " %c0\"" : : "i"(value));
 
-#define ASM_OFFSETS_BEGIN                                                                                    \
-	void asm_offsets(void);                                                                              \
-	void asm_offsets(void)                                                                               \
-	{
+#define ASM_OFFSETS_BEGIN   \
+    void asm_offsets(void); \
+    void asm_offsets(void)  \
+    {
 #define ASM_OFFSETS_END }
 
 #endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* GDT and TSS, one set per CPU. AMD APM 2, 4.6 to 4.11 and 12.2.5. */
+#ifndef ARCH_X86_MACHINE_DESCRIPTORS_H
+#define ARCH_X86_MACHINE_DESCRIPTORS_H
+
+#include "arch/x86/machine/percpu.h"
+
+#define SELECTOR_CODE 0x08
+#define SELECTOR_DATA 0x10
+#define SELECTOR_TSS 0x18
+
+/* Build and load this CPU's GDT, segments and TSS with its own stacks for NMI, double fault, machine check. */
+void descriptors_load(struct cpu *cpu);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What belongs to one physical CPU. Found through the stack pointer, not through GS: while a vCPU is loaded, GS base
+ * and TR hold the guest's values. Every lintel stack is CPU_STACK_SIZE long, aligned to its size, and carries
+ * the pointer to its CPU in its topmost eight bytes.
+ */
+#ifndef ARCH_X86_MACHINE_PERCPU_H
+#define ARCH_X86_MACHINE_PERCPU_H
+
+#include "hv/lib/types.h"
+
+#define CPU_MAX 64
+#define CPU_STACK_SIZE 0x4000ull
+
+struct cpu {
+    u32 index;      /* 0 is the boot CPU */
+    u32 apic_id;
+    u64 stack_top;  /* below the pointer to this structure */
+    u64 nmi_stack_top, double_fault_stack_top, machine_check_stack_top;
+    u64 descriptors; /* GDT and TSS, private to arch/x86/machine/descriptors.c */
+    bool online;
+};
+
+extern struct cpu cpus[CPU_MAX];
+extern u32 cpu_count; /* CPUs that run; indices 0 .. cpu_count - 1 */
+
+#ifdef LINTEL_HOST_TEST
+static inline struct cpu *cpu_this(void)
+{
+    return &cpus[0];
+}
+#else
+static inline struct cpu *cpu_this(void)
+{
+    u64 rsp;
+
+    asm("mov %%rsp, %0" : "=r"(rsp));
+    return *(struct cpu **)((rsp | (CPU_STACK_SIZE - 1)) - 7);
+}
+#endif
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/* The time stamp counter: lintel's only clock. Calibrated once at boot against HPET, PM timer or PIT. */
+#ifndef ARCH_X86_MACHINE_TSC_H
+#define ARCH_X86_MACHINE_TSC_H
+
+#include "arch/x86/machine/cpu.h"
+
+struct tsc_reference {
+    u16 pm_timer_port;       /* 0: none (ACPI FADT) */
+    volatile u32 *hpet;      /* NULL: none; mapped registers */
+};
+
+/* Measure; also gives the rate of the local APIC timer. Panics only if no reference counts at all. */
+void tsc_calibrate(const struct tsc_reference *reference);
+
+extern u64 tsc_khz;
+extern u64 lapic_timer_khz;
+
+/* Durations; exact to a few ppm, no overflow below 2^64 results. */
+u64 tsc_from_ns(u64 ns);
+u64 tsc_to_ns(u64 ticks);
+static inline u64 tsc_from_us(u64 us)
+{
+    return tsc_from_ns(us * 1000);
+}
+
+/* Spin; for device start-up only. */
+void tsc_delay_us(u64 us);
+
+#endif

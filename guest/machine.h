@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* One guest's machine: its devices and how their interrupt lines are wired. guest/machine.c puts it together; device lock. */
+#ifndef GUEST_MACHINE_H
+#define GUEST_MACHINE_H
+
+#include "guest/devices/acpi_pm.h"
+#include "guest/devices/ioapic.h"
+#include "guest/devices/lapic.h"
+#include "guest/devices/pci.h"
+#include "guest/devices/pic.h"
+#include "guest/devices/pit.h"
+#include "guest/devices/reset.h"
+#include "guest/devices/rtc.h"
+#include "guest/devices/uart.h"
+#include "hv/run/vm.h"
+
+/* Where things are in guest-physical space and which lines they use: the one place that says so. */
+#define MACHINE_LAPIC_BASE 0xfee00000ull
+#define MACHINE_IOAPIC_BASE 0xfec00000ull
+#define MACHINE_HOLE_START 0xc0000000ull
+#define MACHINE_ACPI_BASE 0x000e0000ull /* tables, in RAM shown as reserved */
+#define MACHINE_PM_BASE 0x600           /* PM1a event 0x600, control 0x604, timer 0x608 */
+#define MACHINE_SCI 9
+#define MACHINE_RESET_PORT 0xcf9
+
+struct machine {
+    struct vm *vm;
+    struct pic pic;
+    struct pit pit;
+    struct rtc rtc;
+    struct uart uart;
+    struct ioapic ioapic;
+    struct acpi_pm acpi_pm;
+    struct pci_host pci;
+    struct reset_ports reset;
+};
+
+/* Drive an ISA interrupt line (0 .. 15): PIC input and IOAPIC pin (line 0 is pin 2). Device lock held. */
+void machine_set_line(struct machine *machine, unsigned line, bool level);
+
+extern const struct machine_ops guest_machine_ops;
+
+#endif

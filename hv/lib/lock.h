@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ticket spin locks. lintel runs with interrupts off, so a lock needs no interrupt state; whoever waits
+ * spins fairly in order of arrival. Each lock says at its definition what it guards and which rank it has: a CPU
+ * that holds a lock takes only locks of a higher rank.
+ */
+#ifndef HV_LIB_LOCK_H
+#define HV_LIB_LOCK_H
+
+#include "hv/lib/types.h"
+
+/* The order in which locks may be taken, lowest first. */
+enum lock_rank {
+    RANK_MONITOR = 1, /* operator commands: one at a time */
+    RANK_VM_LIST,     /* the list of VMs */
+    RANK_VM,          /* one VM's life cycle and its p2m */
+    RANK_DEVICE,      /* one VM's device models (all but local APICs) */
+    RANK_LAPIC,       /* one vCPU's local APIC */
+    RANK_SCHEDULER,   /* one CPU's run queue */
+    RANK_TIMER,       /* one CPU's timer queue */
+    RANK_CONSOLE,     /* console rings */
+    RANK_FRAME,       /* the frame allocator */
+    RANK_PAGING,      /* lintel's own page tables */
+    RANK_LOG,         /* the log ring and its sinks */
+};
+
+struct spinlock {
+    u16 next;    /* the ticket the next comer draws */
+    u16 serving; /* the ticket that may enter */
+    u8 rank;     /* enum lock_rank */
+};
+
+#define SPINLOCK_INIT(lock_rank) { .rank = (lock_rank) }
+
+static inline void spinlock_init(struct spinlock *lock, enum lock_rank rank)
+{
+    *lock = (struct spinlock)SPINLOCK_INIT((u8)rank);
+}
+
+static inline void spinlock_take(struct spinlock *lock)
+{
+    u16 ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
+
+    while (__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket)
+        __builtin_ia32_pause();
+}
+
+static inline void spinlock_release(struct spinlock *lock)
+{
+    __atomic_store_n(&lock->serving, (u16)(lock->serving + 1), __ATOMIC_RELEASE);
+}
+
+static inline bool spinlock_held(const struct spinlock *lock)
+{
+    return __atomic_load_n(&lock->serving, __ATOMIC_RELAXED) != __atomic_load_n(&lock->next, __ATOMIC_RELAXED);
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One guest's physical memory: which ranges are RAM, which frames stand behind them (p2m), and what the CPU sees
+ * of them (nested tables). Frames are promised at creation and given at first touch, or at once with prefault.
+ * Everybody who touches guest memory on a guest's word comes through here: copied once, checked, bounded.
+ */
+#ifndef HV_MEMORY_GUEST_MEMORY_H
+#define HV_MEMORY_GUEST_MEMORY_H
+
+#include "arch/x86/machine/nested_paging.h"
+#include "arch/x86/machine/paging.h"
+#include "hv/lib/lock.h"
+#include "hv/memory/p2m.h"
+
+#define GUEST_REGIONS 8
+
+enum guest_region_type { REGION_RAM = 1, REGION_RESERVED = 2, REGION_ACPI = 3 }; /* as E820 numbers them */
+
+/* A range of RAM-backed guest frames; what lies in none is a hole or a device. Bytes, page aligned. */
+struct guest_region {
+    gpa_t start, end;
+    enum guest_region_type type;
+};
+
+struct guest_memory {
+    struct p2m p2m;
+    struct nested_table nested;
+    struct guest_region regions[GUEST_REGIONS]; /* sorted; also what the guest's memory map says */
+    u32 region_count;
+    u32 vm;                  /* number, for owners */
+    u64 page_limit;          /* largest page given: PAGE_SIZE, SIZE_2M or SIZE_1G */
+    u64 frames;              /* RAM-backed frames, all regions */
+    struct spinlock *lock;   /* the VM's; guards p2m, nested and all below */
+    void (*flush)(void *context); /* drop this guest's translations from every TLB */
+    void *flush_context;
+};
+
+/*
+ * vm, page_limit, lock, flush and nested.format/.pages_1g are set by the caller. Lays out `bytes` of RAM (multiple of 4 KiB, at least 1 MiB):
+ * below 640 KiB, from 1 MiB to 3 GiB, the rest from 4 GiB; promises the frames. -ENOMEM, -EINVAL.
+ */
+int guest_memory_create(struct guest_memory *memory, u64 bytes);
+/* Give back every frame, table and promise. No vCPU runs any more. */
+void guest_memory_destroy(struct guest_memory *memory);
+/* All RAM zero again, as after creation (for a reset); keeps the promise. No vCPU runs. */
+int guest_memory_reset(struct guest_memory *memory);
+/* Give every frame now. -ENOMEM. */
+int guest_memory_prefault(struct guest_memory *memory);
+/* Change the type the memory map shows for a range inside RAM (page aligned; e.g. where ACPI tables lie). -ENOSPC, -EINVAL */
+int guest_memory_set_type(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type);
+
+static inline bool guest_memory_is_ram(const struct guest_memory *memory, gpa_t gpa)
+{
+    for (u32 i = 0; i < memory->region_count; i++)
+        if (gpa >= memory->regions[i].start && gpa < memory->regions[i].end)
+            return true;
+    return false;
+}
+
+/*
+ * A nested page fault at gpa: give a frame if RAM is missing there and map it. 0: retry the instruction;
+ * -ENXIO: no RAM there (a device or a hole); -ENOMEM: the host has none left for tables.
+ */
+int guest_memory_fault(struct guest_memory *memory, gpa_t gpa);
+
+/* Copy; RAM not yet given reads as zero without being given (read) or is given (write). -EFAULT: not all RAM; nothing is said
+ * about how much was copied. Takes the VM's lock only when a frame must be given. */
+int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
+int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes);
+int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
+
+/* The frame behind one gpa, mapped in the direct map; NULL when missing. Valid while the VM's lock is held or the frame is pinned by use. */
+static inline void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa)
+{
+    u64 mfn = p2m_lookup(&memory->p2m, gpa >> PAGE_SHIFT);
+
+    return mfn == P2M_INVALID ? NULL : phys_to_virt((mfn << PAGE_SHIFT) | (gpa & ~PAGE_MASK));
+}
+
+#endif

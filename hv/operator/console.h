@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One serial line for all: lintel's log, one VM's console, the monitor. Devices (serial, screen) register as console devices; each
+ * VM has a console with an output ring (64 KiB, replayed on `console NAME`) and an input queue. Any CPU; console lock.
+ */
+#ifndef HV_OPERATOR_CONSOLE_H
+#define HV_OPERATOR_CONSOLE_H
+
+#include "hv/lib/list.h"
+#include "hv/lib/types.h"
+
+#define CONSOLE_RING 65536
+#define CONSOLE_ESCAPE 0x1d /* Ctrl-] */
+
+/* A device that shows text (and may deliver input through console_input). write must not block for long. */
+struct console_device {
+    const char *name;
+    void (*write)(struct console_device *device, const char *text, size_t size);
+    struct list_node node;
+};
+void console_device_add(struct console_device *device);
+
+struct console;
+/* name as in the configuration; NULL when memory is short. */
+struct console *console_create(const char *name, u32 vm);
+/* Told when input waits for the guest: set by the UART. Called without locks on the boot CPU. */
+void console_set_listener(struct console *console, void (*input_ready)(void *context), void *context);
+
+/* The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. */
+void console_guest_write(struct console *console, const char *text, size_t size);
+int console_guest_read(struct console *console);
+bool console_guest_readable(const struct console *console);
+
+/* Bytes came in on the serial line. Boot CPU, from the device's interrupt. */
+void console_input(const char *bytes, size_t size);
+
+/* Show this VM's console from now on (replays its ring); NULL: the monitor prompt. */
+void console_focus(struct console *console);
+/* Text of the monitor itself. */
+void console_printf(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* The line editor hands each finished monitor line here; set by the monitor. */
+void console_set_command_handler(void (*run)(const char *line));
+
+#endif

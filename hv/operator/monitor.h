@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* The operator's prompt: few regular verbs, a table of commands. Runs as sched_work on the boot CPU. */
+#ifndef HV_OPERATOR_MONITOR_H
+#define HV_OPERATOR_MONITOR_H
+
+#include "hv/lib/types.h"
+
+/* What the monitor needs from the top floor. */
+struct monitor_host {
+    NORETURN void (*power_off)(void);
+    NORETURN void (*reset)(void);
+};
+void monitor_init(const struct monitor_host *host);
+/* A VM ended: power the machine off when all have powered themselves off, else show the prompt if none runs. */
+void monitor_vm_ended(void);
+
+#endif

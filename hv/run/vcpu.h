@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual CPU as everybody above the engine sees it. Runs on one physical CPU at a time; while it runs, only that CPU
+ * touches it, except `requests`, which any CPU may set (then kick).
+ */
+#ifndef HV_RUN_VCPU_H
+#define HV_RUN_VCPU_H
+
+#include "hv/lib/list.h"
+#include "hv/run/vmexit.h"
+
+/* In the order in which instructions encode them. */
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPR_COUNT };
+
+/* Saved at each exit: all but RSP and RFLAGS, which the engine fetches on demand (engine_ops.register_get). */
+struct vcpu_regs {
+    u64 gpr[GPR_COUNT]; /* gpr[RSP] is not used: ask vcpu_gpr_get */
+    u64 rip;
+};
+
+enum vcpu_register { REGISTER_RSP, REGISTER_RFLAGS, REGISTER_CR0, REGISTER_CR2, REGISTER_CR3, REGISTER_CR4, REGISTER_EFER,
+                     REGISTER_DR6, REGISTER_DR7, REGISTER_PAT, REGISTER_STAR, REGISTER_LSTAR, REGISTER_CSTAR,
+                     REGISTER_SFMASK, REGISTER_KERNEL_GS_BASE, REGISTER_SYSENTER_CS, REGISTER_SYSENTER_ESP,
+                     REGISTER_SYSENTER_EIP, REGISTER_COUNT };
+
+enum segment { SEGMENT_ES, SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_FS, SEGMENT_GS, SEGMENT_LDTR, SEGMENT_TR,
+               SEGMENT_COUNT };
+
+/* attributes as in a descriptor's bytes 5 and 6: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11 */
+#define SEGMENT_PRESENT BIT(7)
+#define SEGMENT_LONG BIT(9)
+#define SEGMENT_DEFAULT_32 BIT(10)
+struct vcpu_segment {
+    u16 selector;
+    u16 attributes;
+    u32 limit;
+    u64 base;
+};
+
+struct vcpu_table {
+    u64 base;
+    u16 limit;
+};
+
+/* The whole architectural state that engines keep; used to create, reset and print a vCPU. */
+struct vcpu_state {
+    struct vcpu_regs regs;
+    u64 registers[REGISTER_COUNT];
+    struct vcpu_segment segments[SEGMENT_COUNT];
+    struct vcpu_table gdtr, idtr;
+};
+
+/* requests: why the straight way back into the guest is not allowed; one test finds any of them. */
+#define REQUEST_INTERRUPT BIT(0)  /* the interrupt controller may have something to deliver */
+#define REQUEST_NMI BIT(1)        /* an NMI waits */
+#define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
+#define REQUEST_FLUSH BIT(3)      /* nested translations are stale */
+
+/* An exception or other event to deliver at the next entry. */
+enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFTWARE };
+struct vcpu_event {
+    u8 type; /* enum event_type */
+    u8 vector;
+    bool has_error;
+    u8 length; /* of the instruction, software events */
+    u32 error_code;
+};
+
+enum vcpu_power { VCPU_RUNNABLE, VCPU_HALTED, VCPU_UNINITIALISED, VCPU_STOPPED };
+
+struct vm;
+struct cpu;
+
+struct vcpu {
+    struct vcpu_regs regs; /* first: the world switch knows their offsets */
+    u32 requests;          /* REQUEST_*, atomic */
+    u32 index;             /* within the VM */
+    struct vm *vm;
+    void *engine;          /* the engine's own part */
+    void *lapic;           /* guest/devices/lapic.c */
+    void *clock;           /* guest/policy/kvmclock.c */
+    u64 tsc_offset;        /* guest TSC = host TSC + offset */
+    enum vcpu_power power;
+    u64 exits[EXIT_KIND_COUNT];
+
+    /* Switched with the vCPU, not at each exit. */
+    u64 debug[4];     /* DR0 - DR3 */
+    u64 xcr0, tsc_aux;
+    void *fpu;        /* XSAVE area */
+
+    /* The scheduler's (hv/run/sched.h), under its lock. */
+    struct {
+        struct list_node node;
+        u32 cpu;      /* index of the CPU it belongs to */
+        bool queued, running;
+        u64 virtual_time; /* ticks of CPU it had, for fairness */
+        u64 started;      /* host TSC when it was last given the CPU */
+        u64 ran;          /* ticks in all */
+        u64 waited_since;
+    } sched;
+};
+
+static inline void vcpu_request(struct vcpu *vcpu, u32 request)
+{
+    __atomic_fetch_or(&vcpu->requests, request, __ATOMIC_RELEASE);
+}
+
+static inline void vcpu_request_done(struct vcpu *vcpu, u32 request)
+{
+    __atomic_fetch_and(&vcpu->requests, ~request, __ATOMIC_ACQUIRE);
+}
+
+/* Set a request and make sure it is looked at soon: wakes a halted vCPU, kicks a running one. Any CPU. */
+void vcpu_wake(struct vcpu *vcpu, u32 request);
+
+/* A general register by its number, RSP included. The vCPU is not in the guest. */
+u64 vcpu_gpr_get(struct vcpu *vcpu, unsigned gpr);
+void vcpu_gpr_set(struct vcpu *vcpu, unsigned gpr, u64 value);
+
+/* Step over the instruction that exited: x->length must not be 0. Ends an interrupt shadow, honours TF. */
+void vcpu_skip(struct vcpu *vcpu, const struct vmexit *x);
+
+/* Deliver an exception at the next entry; combines with one in flight by the rules of double faults (APM 2, 8.2.9). */
+void vcpu_inject_exception(struct vcpu *vcpu, u8 vector);
+void vcpu_inject_fault(struct vcpu *vcpu, u8 vector, u32 error_code);
+void vcpu_inject_page_fault(struct vcpu *vcpu, u64 address, u32 error_code);
+
+int vcpu_create(struct vm *vm, u32 index);
+void vcpu_destroy(struct vcpu *vcpu);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual machine: its memory, its vCPUs, its buses, and its life from the configuration to the end. The life cycle runs on
+ * the boot CPU under the VM's lock; what runs on exits says so.
+ */
+#ifndef HV_RUN_VM_H
+#define HV_RUN_VM_H
+
+#include "hv/run/bus.h"
+#include "hv/run/engine.h"
+#include "hv/run/vm_config.h"
+
+enum vm_state {
+    VM_ABSENT,      /* could not be created; `why` says it */
+    VM_RUNNING,
+    VM_POWERED_OFF, /* by itself */
+    VM_STOPPED,     /* by the monitor, or by a fault: `why` */
+};
+
+struct vm;
+struct console;
+
+/* What guest/ does for a VM; handed over by boot. */
+struct machine_ops {
+    /* Put devices on the buses, load kernel and initrd, set the vCPUs' state. A sentence in why on failure. */
+    int (*create)(struct vm *vm, char *why, size_t size);
+    void (*destroy)(struct vm *vm);
+    /* The same machine as after create; memory is zeroed already. */
+    int (*reset)(struct vm *vm, char *why, size_t size);
+    /* Is there an interrupt for this vCPU above its priority? Vector, or -1. */
+    int (*interrupt_pending)(struct vcpu *vcpu);
+    /* Take it: returns the vector that the CPU gets, or -1 if it has gone. */
+    int (*interrupt_accept)(struct vcpu *vcpu);
+};
+
+struct vm {
+    char name[VM_NAME_MAX];
+    u32 index;                  /* number; owner of frames, p2m window */
+    enum vm_state state;
+    char why[160];              /* why it is not running */
+    const struct vm_config *config;
+    struct spinlock lock;        /* RANK_VM: life cycle, memory */
+    struct spinlock device_lock; /* RANK_DEVICE: all devices but local APICs */
+    struct guest_memory memory;
+    struct vcpu *vcpus[VM_VCPUS_MAX];
+    u32 vcpu_count;
+    struct port_bus *ports;
+    struct mmio_bus mmio;
+    void *machine;              /* guest/machine.c */
+    struct console *console;    /* hv/operator/console.c */
+    u64 triple_faults[3];       /* host TSC of the latest ones */
+    bool reset_wanted;          /* handled when its vCPUs have left the guest */
+    struct log_limit log_limit;
+};
+
+extern struct vm *vms[VM_MAX];
+extern u32 vm_count;
+
+/* Create from a configuration and start. The config must live on. Returns the VM even if it could not be built (VM_ABSENT). */
+struct vm *vm_create(const struct vm_config *config);
+/* Start a VM that is absent, off or stopped, anew. 0, -EALREADY, or what creation says. */
+int vm_start(struct vm *vm);
+struct vm *vm_find(const char *name);
+
+/* The one way for a VM to end by fault or order: a sentence. Any CPU, any context without the VM's lock; vCPUs leave soon. */
+void vm_stop(struct vm *vm, const char *format, ...) PRINTF_LIKE(2, 3);
+/* The guest switched itself off. */
+void vm_power_off(struct vm *vm);
+/* The guest (or operator) wants its machine reset; done as soon as no vCPU is inside. why is for the log. */
+void vm_request_reset(struct vm *vm, const char *why);
+/* As the CPU does when a fault meets a double fault: prints state and code bytes, then resets, or stops at the third within 10 s. */
+void vm_triple_fault(struct vcpu *vcpu);
+
+/* Print registers, reason and the bytes at RIP on the log. */
+void vcpu_dump(struct vcpu *vcpu);
+
+extern const struct machine_ops *machine;
+
+#endif

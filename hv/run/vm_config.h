@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* What a configuration says about one VM, checked and with every default filled in (hv/operator/config.c makes it). */
+#ifndef HV_RUN_VM_CONFIG_H
+#define HV_RUN_VM_CONFIG_H
+
+#include "hv/lib/types.h"
+
+#define VM_MAX 64
+#define VM_VCPUS_MAX 32
+#define VM_NAME_MAX 32
+#define VM_CMDLINE_MAX 2048
+
+enum personality { PERSONALITY_KVM, PERSONALITY_NONE };
+
+/* A file that GRUB loaded: bytes in lintel's direct map. start NULL: not there. */
+struct boot_file {
+    const char *name;
+    const u8 *start;
+    u64 size;
+};
+
+struct vm_config {
+    char name[VM_NAME_MAX];
+    char kernel_name[128], initrd_name[128]; /* as written; "" = none */
+    struct boot_file kernel, initrd;         /* resolved among the modules; start NULL when missing */
+    char cmdline[VM_CMDLINE_MAX];
+    u64 memory;      /* bytes, page multiple */
+    u32 vcpus;
+    enum personality personality;
+    bool prefault;
+    u64 page_limit;  /* PAGE_SIZE, SIZE_2M, SIZE_1G */
+    u32 line;        /* of its [vm] header, for messages */
+};
+
+#endif
