@@ -50,7 +50,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 # No path of this machine and no date may reach the image.
 REPRODUCIBLE := -ffile-prefix-map=$(CURDIR)/= -ffile-prefix-map=$(CURDIR)=.
 INCLUDES := -iquote . -iquote $(BUILD)
-DEFINES := -DLINTEL_VERSION='"$(VERSION)"' -DLINTEL_DEBUG=$(DEBUG)
+DEFINES := -DLINTEL_VERSION='"$(VERSION)"' $(if $(filter 1,$(DEBUG)),-DLINTEL_DEBUG=1)
 
 CFLAGS := -std=gnu17 -ffreestanding -O2 -g -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-pic -fno-pie \
 	-fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fno-stack-protector -fcf-protection=none \
@@ -335,7 +335,7 @@ cppcheck: | $(SHARED)/.packages-lint
 	@mkdir -p $(BUILD)/cppcheck
 	cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 --platform=unix64 \
 	 --cppcheck-build-dir=$(BUILD)/cppcheck --suppressions-list=tools/cppcheck.suppress -j 2 \
-	 -I . -I $(BUILD) -DLINTEL_DEBUG=0 '-DLINTEL_VERSION="$(VERSION)"' $(C)
+	 -I . -I $(BUILD) '-DLINTEL_VERSION="$(VERSION)"' $(C)
 
 tidy: $(C:%=$(BUILD)/tidy/%.ok)
 
