@@ -53,7 +53,7 @@ typedef u64 mfn_t;
 #define PACKED __attribute__((packed))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define NORETURN __attribute__((noreturn))
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 /* Volatile access for words that another CPU, a guest or a device may change meanwhile. */
 #define READ_ONCE(object) (*(const volatile __typeof__(object) *)&(object))

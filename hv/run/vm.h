@@ -6,6 +6,7 @@
 #ifndef HV_RUN_VM_H
 #define HV_RUN_VM_H
 
+#include "hv/lib/log.h"
 #include "hv/run/bus.h"
 #include "hv/run/engine.h"
 #include "hv/run/vm_config.h"
