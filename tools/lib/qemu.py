@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""QEMU without acceleration, as tools/emulate runs it: SVM on the EPYC model, serial line over a socket pair."""
+import json
+import os
+import socket
+import sys
+
+from child import Child
+
+OVMF_CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd'
+OVMF_VARS = '/usr/share/OVMF/OVMF_VARS_4M.fd'
+
+
+def command_line(options):
+    command = ['qemu-system-x86_64', '-nodefaults', '-vga', 'std', '-M', 'q35', '-cpu', options.cpu or 'EPYC',
+               '-smp', str(options.cpus), '-m', options.memory, '-display', 'none', '-net', 'none', '-no-reboot',
+               '-drive', 'file=%s,media=cdrom,readonly=on,format=raw' % options.iso.replace(',', ',,')]
+    if options.icount:
+        command += ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
+    else:
+        command += ['-accel', 'tcg']
+    if options.firmware == 'uefi':
+        command += ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=' + OVMF_CODE,
+                    '-drive', 'if=pflash,format=raw,unit=1,snapshot=on,file=' + OVMF_VARS]
+    return command + options.qemu_arg
+
+
+class Machine(Child):
+    def __init__(self, options, folder):
+        ours, theirs = socket.socketpair()
+        command = command_line(options) + ['-serial', 'stdio', '-monitor', 'none']
+        popen = {}
+        if options.screendump:
+            self.control, control = socket.socketpair()
+            command += ['-chardev', 'socket,id=qmp,fd=%d' % control.fileno(), '-mon', 'chardev=qmp,mode=control']
+            popen['pass_fds'] = [control.fileno()]
+        super().__init__(command, folder, stdin=theirs, stdout=theirs, **popen)
+        theirs.close()
+        if options.screendump:
+            control.close()
+            self.talk = self.control.makefile('rw')
+            self.talk.readline()    # the greeting
+            self.ask('qmp_capabilities')
+        ours.setblocking(False)
+        self.socket = ours
+        self.serial = ours.fileno()
+
+    def ask(self, verb, **arguments):
+        self.talk.write(json.dumps({'execute': verb, 'arguments': arguments}) + '\n')
+        self.talk.flush()
+        while True:
+            line = self.talk.readline()
+            answer = json.loads(line) if line else {'error': {'desc': 'QEMU is gone'}}
+            if 'error' in answer:
+                print('emulate: QEMU says: %s' % answer['error']['desc'], file=sys.stderr)
+            if 'return' in answer or 'error' in answer:
+                return
+
+    def screendump(self, path):
+        if not path:
+            return
+        # Under its final name the file is always whole.
+        partial = os.path.abspath(path) + '.part'
+        self.ask('screendump', filename=partial)
+        if os.path.exists(partial):
+            os.replace(partial, path)
+
+    @staticmethod
+    def is_noise(line):
+        return "TCG doesn't support requested feature" in line
