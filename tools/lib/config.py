@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: MIT
-"""lintel.conf as tools/mkiso reads it: the same language and keys as hv/operator/config.c.
+"""lintel.conf as tools/mkiso reads it: the same language as hv/operator/config.c, so that mistakes show before the boot.
 
 KEYS is the one table of keys on this side; a test compares it with hv/operator/config_keys.h.
 """
 import re
 from typing import NamedTuple
 
-NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,30}$')
+NAME = re.compile(r'[A-Za-z0-9._-]{1,31}$')
+# lintel takes any name without white space; these are the characters that GRUB's command line carries unharmed.
 FILE = re.compile(r'[A-Za-z0-9._/+@:~-]{1,127}$')
-SIZE = re.compile(r'([0-9]{1,12})([KMGT]?)$')
-SIZE_UNITS = {'': 0, 'K': 10, 'M': 20, 'G': 30, 'T': 40}
+SIZE = re.compile(r'([0-9]{1,12})([KMG]?)$')
+SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
+MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
+VCPUS_MAX = 1
 
 
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, text, size, number, yes_no or a list of words with | between them
+    type: str       # file, text, size, number, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -29,10 +32,11 @@ KEYS = [
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
-    Key('vm', 'memory', 'size', '256M', 'a size such as 512M or 2G, a multiple of 4K'),
-    Key('vm', 'vcpus', 'number', '1', 'a number from 1 to 32'),
+    Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
+    Key('vm', 'vcpus', 'number', '1', '1 (this version gives a VM one CPU)'),
     Key('vm', 'personality', 'kvm|none', 'kvm', 'kvm or none'),
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
+    Key('vm', 'pages', '4k|2m|1g', '1g', '4k, 2m or 1g'),
 ]
 
 
@@ -52,102 +56,148 @@ class Parsed(NamedTuple):
     files: list
 
 
-def parse_size(value):
+class Section(NamedTuple):
+    kind: str       # hypervisor, vm, or nothing for a header that was wrong
+    vm: str
+    line: int
+    values: dict    # key name -> (value, line); a wrong value is None
+
+
+def size_is_right(value):
     found = SIZE.match(value)
-    return int(found.group(1)) << SIZE_UNITS[found.group(2)] if found else None
+    size = int(found.group(1)) << SIZE_SHIFTS[found.group(2)] if found else 0
+    return MEMORY_MIN <= size <= MEMORY_MAX and size % 4096 == 0
 
 
 def is_right(key, value):
-    if key.type == 'file':
-        return bool(FILE.match(value))
-    if key.type == 'text':
-        return len(value) <= CMDLINE_MAX
-    if key.type == 'size':
-        size = parse_size(value)
-        return size is not None and size > 0 and size % 4096 == 0
-    if key.type == 'number':
-        return value.isdigit() and 1 <= int(value) <= 32
-    if key.type == 'yes_no':
-        return value in ('yes', 'no')
-    return value in key.type.split('|')
+    checks = {
+        'file': FILE.match,
+        'text': lambda text: len(text) <= CMDLINE_MAX,
+        'size': size_is_right,
+        'number': lambda text: re.match(r'[0-9]{1,12}$', text) and 1 <= int(text) <= VCPUS_MAX,
+        'yes_no': lambda text: text in ('yes', 'no'),
+    }
+    return bool(checks.get(key.type, lambda word: word in key.type.split('|'))(value))
+
+
+def strip_comment(line):
+    """Without # or ; at the start or behind white space, unless inside quotes."""
+    quoted = False
+    for i, character in enumerate(line):
+        quoted ^= character == '"'
+        if not quoted and character in '#;' and (i == 0 or line[i - 1] in ' \t'):
+            return line[:i]
+    return line
 
 
 class Parser:
     def __init__(self, name):
         self.name = name
         self.errors = []
-        self.sections = []      # (kind, VM name, line, {key: (value, line)})
+        self.sections = []
         self.number = 0
 
     def error(self, sentence, number=None):
-        self.errors.append('%s:%d: %s' % (self.name, number or self.number, sentence))
+        vm = self.sections[-1].vm if self.sections else ''
+        self.errors.append('%s:%d: %s%s' % (self.name, number or self.number, 'vm %s: ' % vm if vm else '', sentence))
+
+    def begin(self, kind, vm=''):
+        self.sections.append(Section(kind, vm, self.number, {}))
 
     def section(self, line):
-        words = line[1:-1].split() if line.endswith(']') else []
-        if words == ['hypervisor']:
-            self.begin('hypervisor', '')
-        elif len(words) == 2 and words[0] == 'vm' and NAME.match(words[1]):
-            if any(section[1] == words[1] for section in self.sections):
-                self.error('there is already a VM called %s; give this one another name' % words[1])
-            self.begin('vm', words[1])
+        inner = line[1:-1].strip() if line.endswith(']') else ''
+        words = inner.split(None, 1)
+        if inner == 'hypervisor':
+            seen = any(section.kind == 'hypervisor' for section in self.sections)
+            self.begin('' if seen else 'hypervisor')
+            if seen:
+                self.error('there is a section [hypervisor] already; right would be one alone')
+        elif len(words) == 2 and words[0] == 'vm':
+            self.begin_vm(words[1])
         else:
-            self.error('%s opens no section; [hypervisor] and [vm NAME] do' % line)
-            self.begin('', '')
+            self.begin('')
+            self.error('%s opens no section; right would be [hypervisor] or [vm NAME]' % line)
 
-    def begin(self, kind, vm):
-        self.sections.append((kind, vm, self.number, {}))
+    def begin_vm(self, name):
+        if not NAME.match(name):
+            self.begin('')
+            return self.error('"%s" can\'t be the name of a VM; right would be 1 to 31 of letters, digits, - _ .' % name)
+        earlier = next((section.line for section in self.sections if section.vm == name), None)
+        self.begin('vm', name)
+        if earlier:
+            self.error('this name was given in line %d already; right would be a name of its own' % earlier)
+        return None
 
     def assign(self, line):
         name, equals, value = (part.strip() for part in line.partition('='))
         if not equals:
-            return self.error('"%s" is neither a section nor KEY = VALUE' % line)
+            return self.error('"%s" is neither a section nor a value; right would be KEY = VALUE' % line)
         if not self.sections:
-            return self.error('%s stands before the first section; [hypervisor] or [vm NAME] must come first' % name)
-        kind, _, _, values = self.sections[-1]
-        if not kind:
-            return None     # the section's own mistake has been told
-        key = next((key for key in KEYS if (key.section, key.name) == (kind, name)), None)
+            return self.error('"%s" stands before any section; right would be [hypervisor] or [vm NAME] above it'
+                              % name)
+        section = self.sections[-1]
+        if not section.kind:
+            return None     # the bad header has been told already
+        key = next((key for key in KEYS if (key.section, key.name) == (section.kind, name)), None)
         if not key:
-            known = ', '.join(key.name for key in KEYS if key.section == kind)
-            return self.error('[%s] has no key %s; it has %s' % (kind, name, known))
-        if name in values:
-            return self.error('%s was already given in line %d' % (name, values[name][1]))
-        if not is_right(key, value):
-            return self.error('%s = %s is not right; %s is' % (name, value, key.right))
-        values[name] = (value, self.number)
+            known = ', '.join(key.name for key in KEYS if key.section == section.kind)
+            return self.error('there is no key "%s"; right would be one of %s' % (name, known))
+        if name in section.values:
+            return self.error('%s was given in line %d already; right would be once' % (name, section.values[name][1]))
+        section.values[name] = (self.value(key, value), self.number)
         return None
 
+    def value(self, key, text):
+        """The value, or None when it is wrong."""
+        if text.startswith('"'):
+            text, quote, rest = text[1:].partition('"')
+            if not quote or rest:
+                return self.error('the quote is not closed; right would be a second " at the end of the value'
+                                  if not quote else
+                                  '"%s" stands behind the closing quote; right would be nothing there' % rest)
+        if not is_right(key, text):
+            return self.error('%s = %s is wrong; right would be %s' % (key.name, text, key.right))
+        return text
+
     def line(self, text):
-        # A comment begins with # at the start of a line or behind white space.
-        text = re.sub(r'(^|\s)#.*', '', text).strip()
+        odd = next((i for i, c in enumerate(text) if not ' ' <= c <= '~' and c != '\t'), None)
+        if odd is not None:
+            return self.error('byte 0x%02x in column %d is no text; right would be printable ASCII'
+                              % (ord(text[odd]), odd + 1))
+        text = strip_comment(text).strip(' \t')
         if text.startswith('['):
             self.section(text)
         elif text:
             self.assign(text)
+        return None
 
     def references(self):
-        for kind, vm, number, values in self.sections:
-            if kind != 'vm':
+        for section in self.sections:
+            if section.kind != 'vm':
                 continue
-            if 'kernel' not in values:
-                self.error('[vm %s] has no kernel; kernel = FILE names it' % vm, number)
+            if 'kernel' not in section.values:
+                self.errors.append('%s:%d: vm %s: no kernel is named; right would be a line kernel = FILE'
+                                   % (self.name, section.line, section.vm))
             for key in ('kernel', 'initrd'):
-                if key in values:
-                    value, line = values[key]
-                    unpack = key == 'kernel' and values.get('kernel.unpack', ('no',))[0] == 'yes'
-                    yield Reference(key, value, unpack, '%s:%d: [vm %s]' % (self.name, line, vm))
+                value, line = section.values.get(key, (None, 0))
+                if value:
+                    unpack = key == 'kernel' and section.values.get('kernel.unpack', ('no', 0))[0] == 'yes'
+                    yield Reference(key, value, unpack, '%s:%d: vm %s' % (self.name, line, section.vm))
 
 
 def parse(name, data):
     """Read the bytes of a configuration; the errors are sentences with file and line."""
     parser = Parser(name)
-    for number, line in enumerate(data.decode('utf-8', errors='replace').splitlines(), 1):
+    lines = data.decode('latin-1').split('\n')
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         parser.number = number
-        parser.line(line)
+        parser.line(line[:-1] if line.endswith('\r') else line)
     files = list(parser.references())
-    machines = sum(section[0] == 'vm' for section in parser.sections)
+    machines = sum(section.kind == 'vm' for section in parser.sections)
     if not machines:
-        parser.error('there is no machine in it; [vm NAME] begins one')
+        parser.errors.append('%s:%d: no VM is described; right would be a section [vm NAME] with kernel = FILE'
+                             % (name, max(parser.number, 1)))
     if machines > VM_MAX:
-        parser.error('%d machines are more than the %d that lintel runs' % (machines, VM_MAX))
+        parser.errors.append('%s:%d: this is one VM too many; right would be at most %d'
+                             % (name, [s.line for s in parser.sections if s.kind == 'vm'][VM_MAX], VM_MAX))
     return Parsed(parser.errors, files)
