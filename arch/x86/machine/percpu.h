@@ -24,6 +24,9 @@ struct cpu {
 extern struct cpu cpus[CPU_MAX];
 extern u32 cpu_count; /* CPUs that run; indices 0 .. cpu_count - 1 */
 
+/* Plant the pointer to cpu at the top of the stack at base (aligned to CPU_STACK_SIZE); returns its first stack pointer. */
+u64 percpu_prepare_stack(struct cpu *cpu, u64 base);
+
 #ifdef LINTEL_HOST_TEST
 static inline struct cpu *cpu_this(void)
 {
