@@ -21,7 +21,8 @@ enum lock_rank {
     RANK_CONSOLE,     /* console rings */
     RANK_FRAME,       /* the frame allocator */
     RANK_PAGING,      /* lintel's own page tables */
-    RANK_LOG,         /* the log ring and its sinks */
+    RANK_LOG,         /* the log ring and the list of its sinks */
+    RANK_SINK,        /* one sink's own state: the serial ring, the screen */
 };
 
 struct spinlock {

@@ -29,11 +29,17 @@ void log_line_args(enum log_level level, const char *format, va_list args);
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
-/* Register a sink; it first receives everything that the ring still holds (once: at boot, one CPU). */
+/* Register a sink; it first receives every line up to the level that the ring still holds (once: at boot, one CPU). */
 void log_sink_add(struct log_sink *sink);
 
 /* Lines above this level go to the ring alone (default LOG_INFO). */
 void log_level_set(enum log_level level);
+
+/*
+ * Where a line's time comes from (nanoseconds since lintel started), once there is a clock. log_replay shows it; lines from
+ * before, and the sinks, do without.
+ */
+void log_clock_set(u64 (*now_ns)(void));
 
 /* Call write for each stored line, oldest first (the monitor's `log`, and a panic). */
 void log_replay(void (*write)(void *context, const char *text, size_t size), void *context);

@@ -30,11 +30,13 @@ NORETURN void panic_at(const char *file, int line, const char *format, ...) PRIN
  *   dump    back trace and machine state, from the frame pointer of the caller
  *   served  one line about the vCPU that this CPU was serving, written into text; returns false for none
  *   stop    stop the other CPUs and end this one
+ *   cpu     number of this CPU, for the panic line
  */
 struct panic_hooks {
     void (*dump)(void);
     bool (*served)(char *text, size_t size);
     NORETURN void (*stop)(void);
+    u32 (*cpu)(void);
 };
 void panic_hooks_set(const struct panic_hooks *hooks);
 
