@@ -184,6 +184,12 @@ static const char *parse_number(const char *format, int *number)
     return format;
 }
 
+/* The argument of a '*'. */
+static int bound_number(int number)
+{
+    return MAX(MIN(number, WIDTH_MAX), -WIDTH_MAX);
+}
+
 static const char *parse_length(const char *format, struct directive *directive)
 {
     directive->length = LENGTH_INT;
@@ -203,7 +209,7 @@ static const char *parse_directive(const char *format, struct directive *directi
     *directive = (struct directive){.precision = -1};
     format = parse_flags(format, directive);
     if (*format == '*') {
-        directive->width = MAX(MIN(va_arg(*args, int), WIDTH_MAX), -WIDTH_MAX);
+        directive->width = bound_number(va_arg(*args, int));
         if (directive->width < 0) {
             directive->flags |= FLAG_LEFT;
             directive->width = -directive->width;
@@ -213,7 +219,7 @@ static const char *parse_directive(const char *format, struct directive *directi
         format = parse_number(format, &directive->width);
     }
     if (*format == '.' && format[1] == '*') {
-        directive->precision = MAX(MIN(va_arg(*args, int), WIDTH_MAX), -1);
+        directive->precision = bound_number(va_arg(*args, int)); /* negative: none */
         format += 2;
     } else if (*format == '.') {
         format = parse_number(format + 1, &directive->precision);
