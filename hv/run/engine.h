@@ -45,7 +45,6 @@ struct engine_ops {
     bool (*nmi_allowed)(const struct vcpu *vcpu);
     void (*interrupt_window)(struct vcpu *vcpu, bool wanted); /* exit as soon as an interrupt could be taken */
     void (*nmi_window)(struct vcpu *vcpu);
-    void (*clear_shadow)(struct vcpu *vcpu); /* an emulated instruction has ended the interrupt shadow */
 
     /* The VM's nested translations are stale on the CPU that next runs this vCPU. */
     void (*tlb_flush)(struct vcpu *vcpu);

@@ -81,6 +81,7 @@ struct vcpu {
     void *clock;           /* guest/policy/kvmclock.c */
     u64 tsc_offset;        /* guest TSC = host TSC + offset */
     enum vcpu_power power;
+    bool halted_masked;    /* halted with IF = 0: only an NMI wakes it */
     u64 exits[EXIT_KIND_COUNT];
 
     /* Switched with the vCPU, not at each exit. */
@@ -117,8 +118,14 @@ void vcpu_wake(struct vcpu *vcpu, u32 request);
 u64 vcpu_gpr_get(struct vcpu *vcpu, unsigned gpr);
 void vcpu_gpr_set(struct vcpu *vcpu, unsigned gpr, u64 value);
 
-/* Step over the instruction that exited: x->length must not be 0. Ends an interrupt shadow, honours TF. */
-void vcpu_skip(struct vcpu *vcpu, const struct vmexit *x);
+/*
+ * Step over the instruction that exited. The engine sees the moved RIP at the next entry: it ends an interrupt
+ * shadow and raises the single-step trap, as the CPU would have.
+ */
+static inline void vcpu_skip(struct vcpu *vcpu, const struct vmexit *x)
+{
+    vcpu->regs.rip += x->length;
+}
 
 /* Deliver an exception at the next entry; combines with one in flight by the rules of double faults (APM 2, 8.2.9). */
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector);

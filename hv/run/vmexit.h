@@ -10,6 +10,7 @@
 
 /* Each kind: what happened; [members]. The order is that of exit counters in `stats`. */
 #define EXIT_KINDS(X)                                                                                     \
+    X(UNKNOWN, "unknown reason")                  /* [raw] */                                             \
     X(INTERRUPT, "physical interrupt")            /* taken by the host already */                         \
     X(CPUID, "cpuid")                             /* [length] */                                          \
     X(HYPERCALL, "hypercall")                     /* the CPU's own instruction [length] */                \
@@ -26,11 +27,10 @@
     X(XSETBV, "xsetbv")                           /* [length] */                                          \
     X(WBINVD, "wbinvd")                           /* or INVD [length] */                                  \
     X(EXCEPTION, "exception")                     /* intercepted exception [exception] */                 \
-    X(FORBIDDEN, "forbidden instruction")         /* virtualisation and monitor instructions: #UD */      \
+    X(FORBIDDEN, "forbidden instruction")         /* answered by an exception without error code or #GP(0) [exception.vector] */ \
     X(TASK_SWITCH, "task switch")                 /* */                                                   \
     X(TRIPLE_FAULT, "triple fault")               /* */                                                   \
-    X(INVALID_STATE, "invalid guest state")       /* the CPU refused to enter [raw] */                    \
-    X(UNKNOWN, "unknown reason")                  /* [raw] */
+    X(INVALID_STATE, "invalid guest state")       /* the CPU refused to enter [raw] */
 
 enum exit_kind {
 #define EXIT_KIND_ENUM(name, text) EXIT_##name,

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SVM on a physical CPU: can it, switch it on and off, what must be handed back to the host, and which ASID a vCPU
+ * runs under. AMD APM 2, 15.4 (enabling), 15.16 (ASIDs and the TLB), 15.30.1 (VM_CR).
+ */
+#include "arch/x86/machine/paging.h"
+#include "arch/x86/svm/svm.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/log.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+
+#define MSR_VM_CR       0xc0010114
+#define VM_CR_SVMDIS    BIT(4)
+#define MSR_VM_HSAVE_PA 0xc0010117
+
+#define CPUID_SVM_LEAF          0x8000000a
+#define SVM_EDX_NESTED_PAGING   BIT(0)
+#define SVM_EDX_NEXT_RIP        BIT(3)
+#define SVM_EDX_CLEAN           BIT(5)
+#define SVM_EDX_FLUSH_BY_ASID   BIT(6)
+#define SVM_EDX_DECODE_ASSISTS  BIT(7)
+#define SVM_EDX_PAUSE_FILTER    BIT(10)
+#define SVM_EDX_PAUSE_THRESHOLD BIT(12)
+
+#define PORT_MAP_BYTES 0x3000
+#define MSR_MAP_BYTES  0x2000
+
+struct svm_features svm_features;
+
+/* Every port exits; shared by all vCPUs. The third page covers accesses that run over port 65535. */
+static u8 port_map[PORT_MAP_BYTES] ALIGNED(PAGE_SIZE);
+static u8 msr_map[MSR_MAP_BYTES] ALIGNED(PAGE_SIZE);
+
+/* One per CPU; own CPU alone. */
+static struct svm_cpu {
+    u8 save_area[PAGE_SIZE] ALIGNED(PAGE_SIZE); /* VM_HSAVE_PA: the CPU's own scratch page */
+    struct vmcb host;                           /* lintel's FS, GS, TR, LDTR, syscall MSRs for VMLOAD */
+    u32 next_asid;
+    u32 generation; /* ASIDs given in older generations are stale */
+} * svm_cpus[CPU_MAX];
+
+/* The boot CPU's pages; other CPUs' are allocated when they are started. */
+static struct svm_cpu boot_svm_cpu ALIGNED(PAGE_SIZE);
+
+/* MSRs that the CPU switches with the VMCB (VMLOAD, VMSAVE): the guest may touch the real ones. */
+static const u32 passed_msrs[] = {
+    0x174,      /* SYSENTER_CS */
+    0x175,      /* SYSENTER_ESP */
+    0x176,      /* SYSENTER_EIP */
+    0xc0000081, /* STAR */
+    0xc0000082, /* LSTAR */
+    0xc0000083, /* CSTAR */
+    0xc0000084, /* SFMASK */
+    0xc0000100, /* FS base */
+    0xc0000101, /* GS base */
+    0xc0000102, /* kernel GS base */
+};
+
+/* Two bits per MSR (15.11): the low range at byte 0, c0000000 at 0x800, c0010000 at 0x1000. */
+static void msr_map_pass(u32 msr)
+{
+    u32 at = (msr >= 0xc0000000 ? 0x800 * 8 : 0) + (msr & 0x1fff) * 2;
+
+    msr_map[at / 8] &= (u8) ~(3u << (at % 8));
+}
+
+static void maps_build(void)
+{
+    memset(port_map, 0xff, sizeof(port_map));
+    memset(msr_map, 0xff, sizeof(msr_map));
+    for (size_t i = 0; i < ARRAY_SIZE(passed_msrs); i++)
+        msr_map_pass(passed_msrs[i]);
+}
+
+hpa_t svm_port_map(void)
+{
+    return virt_to_phys(port_map);
+}
+
+hpa_t svm_msr_map(void)
+{
+    return virt_to_phys(msr_map);
+}
+
+/*
+ * Is this CPU good enough? From values alone, so that a unit test shows what no emulator can: vm_cr as read from VM_CR.
+ * Fills svm_features. 0, or -ENODEV (none), -EPERM (locked off), -ENOTSUP (no nested paging) with a sentence in why.
+ */
+int svm_decide(const struct cpuid *leaf, u32 extended_max, bool svm, u64 vm_cr, char *why, size_t size)
+{
+    if (!svm || extended_max < CPUID_SVM_LEAF) {
+        snprintf(why, size, "the CPU has no SVM (CPUID 80000001 ECX bit 2 is clear)");
+        return -ENODEV;
+    }
+    if (vm_cr & VM_CR_SVMDIS) {
+        snprintf(why, size,
+                 "SVM is locked off by the firmware (VM_CR is %#llx, bit 4 is set): switch on SVM or "
+                 "\"virtualization\" in the firmware's setup",
+                 (unsigned long long)vm_cr);
+        return -EPERM;
+    }
+    if (!(leaf->edx & SVM_EDX_NESTED_PAGING)) {
+        snprintf(why, size,
+                 "SVM has no nested paging (CPUID 8000000A EDX is %#x, bit 0 is clear), which lintel needs",
+                 leaf->edx);
+        return -ENOTSUP;
+    }
+    svm_features = (struct svm_features){
+        .asids = leaf->ebx,
+        .nested_paging = true,
+        .next_rip = leaf->edx & SVM_EDX_NEXT_RIP,
+        .decode_assists = leaf->edx & SVM_EDX_DECODE_ASSISTS,
+        .flush_by_asid = leaf->edx & SVM_EDX_FLUSH_BY_ASID,
+        .pause_filter = leaf->edx & SVM_EDX_PAUSE_FILTER,
+        .pause_threshold = leaf->edx & SVM_EDX_PAUSE_THRESHOLD,
+        .clean_mask = leaf->edx & SVM_EDX_CLEAN ? CLEAN_ALL : 0,
+    };
+    if (svm_features.asids >= 2)
+        return 0;
+    snprintf(why, size, "SVM offers %u address space identifiers, lintel needs at least 2",
+             svm_features.asids);
+    return -ENOTSUP;
+}
+
+int svm_probe(char *why, size_t size)
+{
+    struct cpuid leaf = {0};
+    u64 vm_cr = 0;
+    int error;
+
+    if (cpu_features.extended_max >= CPUID_SVM_LEAF)
+        leaf = cpuid(CPUID_SVM_LEAF, 0);
+    if (cpu_features.svm && rdmsr_safe(MSR_VM_CR, &vm_cr))
+        vm_cr = 0; /* Bochs has no VM_CR: then nothing can be locked */
+    error = svm_decide(&leaf, cpu_features.extended_max, cpu_features.svm, vm_cr, why, size);
+    if (error)
+        return error;
+    maps_build();
+    log_info(
+        "SVM: %u ASIDs, next RIP %s, decode assists %s, flush by ASID %s, clean bits %s, pause filter %s",
+        svm_features.asids, svm_features.next_rip ? "yes" : "no", svm_features.decode_assists ? "yes" : "no",
+        svm_features.flush_by_asid ? "yes" : "no", svm_features.clean_mask ? "yes" : "no",
+        svm_features.pause_filter ? "yes" : "no");
+    return 0;
+}
+
+const struct nested_format *svm_nested_format(bool *pages_1g)
+{
+    *pages_1g = cpu_features.pages_1g;
+    return &nested_format_amd;
+}
+
+int svm_cpu_start(void)
+{
+    u32 index = cpu_this()->index;
+    struct svm_cpu *svm_cpu = &boot_svm_cpu;
+
+    assert(index == 0);
+    svm_cpus[index] = svm_cpu;
+    svm_cpu->generation = 1;
+    svm_cpu->next_asid = 1;
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
+    wrmsr(MSR_VM_HSAVE_PA, virt_to_phys(svm_cpu->save_area));
+    asm volatile("vmsave %0" : : "a"(virt_to_phys(&svm_cpu->host)) : "memory");
+    return 0;
+}
+
+void svm_cpu_stop(void)
+{
+    svm_host_state_load();
+    wrmsr(MSR_VM_HSAVE_PA, 0);
+    wrmsr(MSR_EFER, rdmsr(MSR_EFER) & ~EFER_SVME);
+}
+
+void svm_host_state_load(void)
+{
+    asm volatile("vmload %0" : : "a"(virt_to_phys(&svm_cpus[cpu_this()->index]->host)) : "memory");
+}
+
+/*
+ * Give the vCPU an ASID of this CPU's current generation. A fresh ASID has no translations, so giving a new one is also how a
+ * vCPU's nested translations are flushed where the CPU can't flush by ASID. When they run out: a new generation, and
+ * one flush of everything.
+ */
+void svm_asid_ensure(struct svm_vcpu *svm)
+{
+    u32 index = cpu_this()->index;
+    struct svm_cpu *cpu = svm_cpus[index];
+
+    if (svm->asid_generation == cpu->generation && svm->asid_cpu == index)
+        return;
+    if (cpu->next_asid >= svm_features.asids) {
+        cpu->generation++;
+        cpu->next_asid = 1;
+        svm->vmcb->control.tlb_control = TLB_FLUSH_ALL;
+    }
+    svm->asid_generation = cpu->generation;
+    svm->asid_cpu = index;
+    vmcb_set_asid(svm, cpu->next_asid++);
+}
+
+void svm_tlb_flush(struct vcpu *vcpu)
+{
+    struct svm_vcpu *svm = svm_of(vcpu);
+
+    if (svm_features.flush_by_asid) {
+        svm->vmcb->control.tlb_control = TLB_FLUSH_ASID;
+        return;
+    }
+    svm->asid_generation = 0;
+    svm_asid_ensure(svm);
+}
+
+const struct engine_ops engine_svm = {
+    .name = "AMD SVM",
+    .probe = svm_probe,
+    .cpu_start = svm_cpu_start,
+    .cpu_stop = svm_cpu_stop,
+    .nested_format = svm_nested_format,
+    .vcpu_create = svm_vcpu_create,
+    .vcpu_destroy = svm_vcpu_destroy,
+    .vcpu_load = svm_vcpu_load,
+    .vcpu_put = svm_vcpu_put,
+    .vcpu_run = svm_vcpu_run,
+    .register_get = svm_register_get,
+    .register_set = svm_register_set,
+    .state_get = svm_state_get,
+    .state_set = svm_state_set,
+    .segment_get = svm_segment_get,
+    .paging_get = svm_paging_get,
+    .inject = svm_inject,
+    .event_pending = svm_event_pending,
+    .interrupt_allowed = svm_interrupt_allowed,
+    .nmi_allowed = svm_nmi_allowed,
+    .interrupt_window = svm_interrupt_window,
+    .nmi_window = svm_nmi_window,
+    .tlb_flush = svm_tlb_flush,
+    .tsc_offset_changed = svm_tsc_offset_changed,
+};

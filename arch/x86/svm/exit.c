@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From an SVM exit to struct vmexit, and back into the guest. svm_handle_exit is the straight line that every exit runs along;
+ * what only some exits need stands in functions of its own. AMD APM 2, 15.5 to 15.15 and appendix C. The vCPU's own CPU.
+ */
+#include "hv/run/exit.h"
+#include "arch/x86/machine/cpu.h"
+#include "arch/x86/svm/svm.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/run/decode.h"
+#include "hv/run/emulate.h"
+
+/* The opcode that causes an exit, as it lies in memory, for CPUs that do not tell the next RIP. */
+struct opcode {
+    u32 bytes; /* little endian */
+    u8 length;
+    u8 operation; /* how the decoder calls it, when prefixes stand before it */
+};
+
+#define OPCODE(length, bytes, operation) ((struct opcode){(bytes), (length), (operation)})
+
+struct reason {
+    u8 kind;
+    u8 vector; /* FORBIDDEN: what the guest gets */
+    struct opcode opcode;
+};
+
+/* Exit codes below VMEXIT_NPF that need nothing but their kind and length; a missing row is an unknown reason. */
+#define PLAIN(kind)         ((struct reason){.kind = (kind)})
+#define COUNTED(kind, code) ((struct reason){.kind = (kind), .opcode = (code)})
+#define FORBIDDEN(fault)    ((struct reason){.kind = EXIT_FORBIDDEN, .vector = (fault)})
+static const struct reason reasons[0x90] = {
+    [VMEXIT_INTR] = PLAIN(EXIT_INTERRUPT),
+    [VMEXIT_NMI] = PLAIN(EXIT_NMI),
+    [VMEXIT_RDPMC] = FORBIDDEN(VECTOR_GP), /* no counters, and CR4.PCE says nothing about lintel's */
+    [VMEXIT_CPUID] = COUNTED(EXIT_CPUID, OPCODE(2, 0xa20f, OP_CPUID)),
+    [VMEXIT_RSM] = FORBIDDEN(VECTOR_UD), /* outside system management mode */
+    [VMEXIT_INVD] = COUNTED(EXIT_WBINVD, OPCODE(2, 0x080f, OP_INVD)),
+    [VMEXIT_PAUSE] = COUNTED(EXIT_PAUSE, OPCODE(2, 0x90f3, OP_PAUSE)),
+    [VMEXIT_HLT] = COUNTED(EXIT_HLT, OPCODE(1, 0xf4, OP_HLT)),
+    [VMEXIT_INVLPGA] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_SHUTDOWN] = PLAIN(EXIT_TRIPLE_FAULT),
+    [VMEXIT_VMRUN] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_VMMCALL] = COUNTED(EXIT_HYPERCALL, OPCODE(3, 0xd9010f, OP_VMMCALL)),
+    [VMEXIT_VMLOAD] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_VMSAVE] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_STGI] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_CLGI] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_SKINIT] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_WBINVD] = COUNTED(EXIT_WBINVD, OPCODE(2, 0x090f, OP_WBINVD)),
+    [VMEXIT_MONITOR] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_MWAIT] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_MWAIT_ARMED] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_XSETBV] = COUNTED(EXIT_XSETBV, OPCODE(3, 0xd1010f, OP_XSETBV)),
+    [VMEXIT_RDPRU] = FORBIDDEN(VECTOR_UD),
+};
+static const struct opcode opcode_rdmsr = {0x320f, 2, OP_RDMSR};
+static const struct opcode opcode_wrmsr = {0x300f, 2, OP_WRMSR};
+
+/* Prefixes before the opcode, a page boundary inside, or bytes that changed: the decoder tells, or 0. */
+static u8 opcode_length_decoded(struct vcpu *vcpu, const struct opcode *opcode)
+{
+    struct instruction instruction;
+
+    if (emulate_fetch(vcpu, &instruction) || instruction.operation != opcode->operation)
+        return 0;
+    return instruction.length;
+}
+
+/* Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging. 0: it has gone. */
+static u8 opcode_length(struct vcpu *vcpu, struct svm_vcpu *svm, const struct opcode *opcode)
+{
+    u64 at = svm->vmcb->save.rip;
+    struct guest_paging paging;
+    const void *bytes;
+    u32 found;
+    gpa_t gpa;
+
+    if (svm_features.next_rip)
+        return (u8)(svm->vmcb->control.next_rip - at);
+    svm_paging_get(vcpu, &paging);
+    if (!(svm->vmcb->save.cs.attributes & SEGMENT_LONG) || !(paging.efer & EFER_LMA))
+        at = (u32)(at + svm->vmcb->save.cs.base);
+    if ((at & ~PAGE_MASK) > PAGE_SIZE - sizeof(found) ||
+        guest_walk_fetched(&vcpu->vm->memory, &paging, at, &gpa))
+        return opcode_length_decoded(vcpu, opcode);
+    bytes = guest_memory_at(&vcpu->vm->memory, gpa);
+    if (unlikely(!bytes))
+        return 0;
+    __builtin_memcpy(&found, bytes, sizeof(found));
+    if (likely((found & (0xffffffffu >> (32 - 8 * opcode->length))) == opcode->bytes))
+        return opcode->length;
+    return opcode_length_decoded(vcpu, opcode);
+}
+
+/* EXITINFO1 as 15.10.2 lays it out; EXITINFO2 holds the next RIP on every CPU. */
+static void decode_port(const struct vmcb_control *control, u64 rip, struct vmexit *x)
+{
+    u32 info = (u32)control->exit_info1;
+
+    x->kind = EXIT_PORT;
+    x->length = (u8)(control->exit_info2 - rip);
+    x->io.in = info & BIT(0);
+    x->io.string = info & BIT(2);
+    x->io.rep = info & BIT(3);
+    x->io.size = info >> 4 & 7; /* one bit for 1, 2, 4 bytes: its value is the size */
+    x->io.port = (u16)(info >> 16);
+}
+
+static void decode_nested_fault(const struct vmcb_control *control, struct vmexit *x)
+{
+    u64 info = control->exit_info1;
+
+    x->kind = EXIT_NESTED_FAULT;
+    x->length = 0;
+    x->fault.gpa = control->exit_info2;
+    x->fault.present = info & BIT(0);
+    x->fault.write = info & BIT(1);
+    x->fault.fetch = info & BIT(4);
+    x->fault.table_walk = info & BIT(33);
+}
+
+/* MOV to or from CR8; without decode assists (EXITINFO1 bit 63) the register number stands in the instruction alone. */
+static bool decode_cr8(struct vcpu *vcpu, struct vmexit *x, bool write)
+{
+    struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+    struct instruction instruction;
+
+    x->kind = EXIT_CR;
+    x->cr.cr = 8;
+    x->cr.write = write;
+    if (svm_features.decode_assists && svm_features.next_rip) {
+        x->cr.gpr = vmcb->control.exit_info1 & 0xf;
+        x->length = (u8)(vmcb->control.next_rip - vmcb->save.rip);
+        return true;
+    }
+    if (emulate_fetch(vcpu, &instruction))
+        return false;
+    if (instruction.operation != (write ? OP_MOV_TO_CR : OP_MOV_FROM_CR) || instruction.cr != 8)
+        return false;
+    x->cr.gpr = instruction.rm_gpr;
+    x->length = instruction.length;
+    return true;
+}
+
+static bool decode_exception(struct svm_vcpu *svm, struct vmexit *x)
+{
+    u8 vector = (u8)(svm->vmcb->control.exit_code - VMEXIT_EXCEPTION);
+
+    x->length = 0;
+    if (vector == VECTOR_DB && svm->nmi_step && !svm_step_exit(svm)) {
+        x->kind = EXIT_NMI_WINDOW;
+        if (!svm->nmi_window)
+            return false;
+        svm->nmi_window = false;
+        return true;
+    }
+    x->kind = EXIT_EXCEPTION;
+    x->exception.vector = vector;
+    x->exception.error_code = (u32)svm->vmcb->control.exit_info1;
+    x->exception.address = svm->vmcb->control.exit_info2;
+    return true;
+}
+
+static void decode_raw(const struct vmcb_control *control, u8 kind, struct vmexit *x)
+{
+    x->kind = kind;
+    x->length = 0;
+    x->raw.reason = control->exit_code;
+    x->raw.info1 = control->exit_info1;
+    x->raw.info2 = control->exit_info2;
+}
+
+/* Exits that are rare, or need more than their row. false: nothing to dispatch, enter again. */
+static bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
+{
+    struct vmcb_control *control = &svm->vmcb->control;
+    u64 code = control->exit_code;
+
+    if ((u32)code == VMEXIT_INVALID) {
+        decode_raw(control, EXIT_INVALID_STATE, x);
+        return true;
+    }
+    if (code >= VMEXIT_EXCEPTION && code < VMEXIT_EXCEPTION + 32)
+        return decode_exception(svm, x);
+    switch (code) {
+    case VMEXIT_CR_READ + 8:
+    case VMEXIT_CR_WRITE + 8: return decode_cr8(vcpu, x, code == VMEXIT_CR_WRITE + 8);
+    case VMEXIT_VINTR:
+        svm_interrupt_window(vcpu, false);
+        x->kind = EXIT_INTERRUPT_WINDOW;
+        return true;
+    case VMEXIT_IRET: svm_iret_exit(svm); return false;
+    default: decode_raw(control, EXIT_UNKNOWN, x); return true;
+    }
+}
+
+/* Decode; false when the guest is simply entered again. */
+static bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
+{
+    struct vmcb_control *control = &svm->vmcb->control;
+    const struct opcode *opcode;
+    u64 code = control->exit_code;
+
+    if (code == VMEXIT_NPF) {
+        decode_nested_fault(control, x);
+        return true;
+    }
+    if (code == VMEXIT_IOIO) {
+        decode_port(control, svm->vmcb->save.rip, x);
+        return true;
+    }
+    if (code == VMEXIT_MSR) {
+        x->kind = control->exit_info1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
+        opcode = control->exit_info1 ? &opcode_wrmsr : &opcode_rdmsr;
+    } else {
+        if (unlikely(code >= ARRAY_SIZE(reasons) || reasons[code].kind == EXIT_UNKNOWN))
+            return decode_rare(vcpu, svm, x);
+        x->kind = reasons[code].kind;
+        x->exception.vector = reasons[code].vector;
+        opcode = &reasons[code].opcode;
+    }
+    x->length = 0;
+    if (opcode->length == 0)
+        return true;
+    x->length = opcode_length(vcpu, svm, opcode);
+    /* 0: another vCPU changed the bytes or the mapping between exit and fetch: let the CPU look again. */
+    return x->length != 0;
+}
+
+/* An instruction was stepped over: what the CPU would have done at its end. */
+static void finish_instruction(struct vcpu *vcpu, struct svm_vcpu *svm)
+{
+    svm->vmcb->save.rip = vcpu->regs.rip;
+    svm->vmcb->control.shadow &= ~BIT(0);
+    if (likely(!(svm->vmcb->save.rflags & RFLAGS_TF)))
+        return;
+    vmcb_set_dr6(svm, vmcb_dr6(svm) | BIT(14));
+    if (!(svm->vmcb->control.event_inject & EVENT_VALID))
+        vcpu_inject_exception(vcpu, VECTOR_DB);
+}
+
+#ifdef LINTEL_DEBUG
+/* A field that changed although its clean bit says otherwise would be ignored by a CPU that caches: panic here instead. */
+static void check_clean(struct svm_vcpu *svm)
+{
+#define CHECK_FIELD(name, type, member, bit)                                                              \
+    if ((svm->clean & (bit)) && memcmp(&svm->vmcb->member, &svm->last.member, sizeof(svm->vmcb->member))) \
+        panic("VMCB field " #name " changed under a set clean bit");
+    VMCB_CACHED_FIELDS(CHECK_FIELD)
+#undef CHECK_FIELD
+}
+
+static void remember_clean(struct svm_vcpu *svm)
+{
+    svm->last = *svm->vmcb;
+}
+#else
+static inline void check_clean(struct svm_vcpu *svm)
+{
+    (void)svm;
+}
+
+static inline void remember_clean(struct svm_vcpu *svm)
+{
+    (void)svm;
+}
+#endif
+
+/* Called by the world switch after each exit. Returns whether to enter the guest again. */
+bool svm_handle_exit(struct vcpu *vcpu)
+{
+    struct svm_vcpu *svm = svm_of(vcpu);
+    struct vmcb *vmcb = svm->vmcb;
+    struct vmexit x;
+
+    vcpu->regs.gpr[RAX] = vmcb->save.rax;
+    vcpu->regs.rip = vmcb->save.rip;
+    svm->clean = CLEAN_ALL;
+    vmcb->control.tlb_control = TLB_KEEP;
+    remember_clean(svm);
+    if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
+        svm_redeliver(svm);
+
+    if (likely(decode(vcpu, svm, &x)))
+        exit_dispatch(vcpu, &x);
+
+    if (vcpu->regs.rip != vmcb->save.rip)
+        finish_instruction(vcpu, svm);
+    vmcb->save.rax = vcpu->regs.gpr[RAX];
+    if (unlikely(READ_ONCE(vcpu->requests)) && !exit_prepare_entry(vcpu))
+        return false;
+    check_clean(svm);
+    vmcb->control.clean = svm->clean & svm_features.clean_mask;
+    return true;
+}
