@@ -18,8 +18,6 @@ struct opcode {
     u8 operation; /* how the decoder calls it, when prefixes stand before it */
 };
 
-#define OPCODE(length, bytes, operation) ((struct opcode){(bytes), (length), (operation)})
-
 struct reason {
     u8 kind;
     u8 vector; /* FORBIDDEN: what the guest gets */
@@ -27,33 +25,31 @@ struct reason {
 };
 
 /* Exit codes below VMEXIT_NPF that need nothing but their kind and length; a missing row is an unknown reason. */
-#define PLAIN(kind)         ((struct reason){.kind = (kind)})
-#define COUNTED(kind, code) ((struct reason){.kind = (kind), .opcode = (code)})
-#define FORBIDDEN(fault)    ((struct reason){.kind = EXIT_FORBIDDEN, .vector = (fault)})
 static const struct reason reasons[0x90] = {
-    [VMEXIT_INTR] = PLAIN(EXIT_INTERRUPT),
-    [VMEXIT_NMI] = PLAIN(EXIT_NMI),
-    [VMEXIT_RDPMC] = FORBIDDEN(VECTOR_GP), /* no counters, and CR4.PCE says nothing about lintel's */
-    [VMEXIT_CPUID] = COUNTED(EXIT_CPUID, OPCODE(2, 0xa20f, OP_CPUID)),
-    [VMEXIT_RSM] = FORBIDDEN(VECTOR_UD), /* outside system management mode */
-    [VMEXIT_INVD] = COUNTED(EXIT_WBINVD, OPCODE(2, 0x080f, OP_INVD)),
-    [VMEXIT_PAUSE] = COUNTED(EXIT_PAUSE, OPCODE(2, 0x90f3, OP_PAUSE)),
-    [VMEXIT_HLT] = COUNTED(EXIT_HLT, OPCODE(1, 0xf4, OP_HLT)),
-    [VMEXIT_INVLPGA] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_SHUTDOWN] = PLAIN(EXIT_TRIPLE_FAULT),
-    [VMEXIT_VMRUN] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_VMMCALL] = COUNTED(EXIT_HYPERCALL, OPCODE(3, 0xd9010f, OP_VMMCALL)),
-    [VMEXIT_VMLOAD] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_VMSAVE] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_STGI] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_CLGI] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_SKINIT] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_WBINVD] = COUNTED(EXIT_WBINVD, OPCODE(2, 0x090f, OP_WBINVD)),
-    [VMEXIT_MONITOR] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_MWAIT] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_MWAIT_ARMED] = FORBIDDEN(VECTOR_UD),
-    [VMEXIT_XSETBV] = COUNTED(EXIT_XSETBV, OPCODE(3, 0xd1010f, OP_XSETBV)),
-    [VMEXIT_RDPRU] = FORBIDDEN(VECTOR_UD),
+    [VMEXIT_INTR] = {.kind = EXIT_INTERRUPT},
+    [VMEXIT_NMI] = {.kind = EXIT_NMI},
+    [VMEXIT_RDPMC] = {.kind = EXIT_FORBIDDEN,
+                      .vector = VECTOR_GP}, /* no counters, and CR4.PCE says nothing about lintel's */
+    [VMEXIT_CPUID] = {.kind = EXIT_CPUID, .opcode = {0xa20f, 2, OP_CPUID}},
+    [VMEXIT_RSM] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD}, /* outside system management mode */
+    [VMEXIT_INVD] = {.kind = EXIT_WBINVD, .opcode = {0x080f, 2, OP_INVD}},
+    [VMEXIT_PAUSE] = {.kind = EXIT_PAUSE, .opcode = {0x90f3, 2, OP_PAUSE}},
+    [VMEXIT_HLT] = {.kind = EXIT_HLT, .opcode = {0xf4, 1, OP_HLT}},
+    [VMEXIT_INVLPGA] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_SHUTDOWN] = {.kind = EXIT_TRIPLE_FAULT},
+    [VMEXIT_VMRUN] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_VMMCALL] = {.kind = EXIT_HYPERCALL, .opcode = {0xd9010f, 3, OP_VMMCALL}},
+    [VMEXIT_VMLOAD] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_VMSAVE] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_STGI] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_CLGI] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_SKINIT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_WBINVD] = {.kind = EXIT_WBINVD, .opcode = {0x090f, 2, OP_WBINVD}},
+    [VMEXIT_MONITOR] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_MWAIT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_MWAIT_ARMED] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [VMEXIT_XSETBV] = {.kind = EXIT_XSETBV, .opcode = {0xd1010f, 3, OP_XSETBV}},
+    [VMEXIT_RDPRU] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
 };
 static const struct opcode opcode_rdmsr = {0x320f, 2, OP_RDMSR};
 static const struct opcode opcode_wrmsr = {0x300f, 2, OP_WRMSR};
