@@ -3,19 +3,12 @@
 #ifndef BOOT_BOOT_INFO_H
 #define BOOT_BOOT_INFO_H
 
+#include "drivers/framebuffer.h" /* struct boot_framebuffer */
 #include "hv/memory/frame.h"
 #include "hv/run/vm_config.h"
 
 #define BOOT_RANGES 256
 #define BOOT_FILES 128
-
-struct boot_framebuffer {
-    hpa_t address;
-    u32 pitch, width, height;
-    u8 bits_per_pixel;
-    u8 type; /* 1: RGB, 2: EGA text, 0xff: none */
-    u8 red_shift, green_shift, blue_shift;
-};
 
 struct boot_info {
     char cmdline[256];
