@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lintel.conf: INI text in, struct config out. Called once by boot, on the boot CPU, before any VM exists; no lock.
+ * Here stands the grammar; keys and values are in config_values.c. The text is whatever GRUB loaded, so nothing about it
+ * is taken for granted: it is read once, byte by byte, and never written.
+ */
+#include "hv/operator/config.h"
+
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+#include "hv/operator/config_values.h"
+
+#define ERRORS_SHOWN 64 /* a file that is no text at all must not flood the log */
+#define VALUE_SHOWN  48 /* characters of a bad word that a sentence repeats */
+
+enum section { SECTION_NONE, SECTION_UNKNOWN, SECTION_HYPERVISOR, SECTION_VM };
+
+struct parser {
+    const char *name; /* of the file */
+    const struct boot_file *files;
+    unsigned file_count;
+    struct config *config;
+    void (*error)(const char *sentence);
+    u32 line;
+    enum section section;
+    bool hypervisor_seen;
+    bool broken;                 /* the VM being described has a mistake */
+    struct vm_config *vm;        /* the one being described */
+    u32 given[CONFIG_KEY_COUNT]; /* line in which the section gave the key; 0: not yet */
+    u32 vms_begun;
+    char names[VM_MAX][VM_NAME_MAX]; /* of all VMs begun, left out or not */
+    u32 name_lines[VM_MAX];
+};
+
+static struct parser parser;     /* 2.5 KiB: too big for the stack */
+static struct vm_config surplus; /* where the keys of a VM go that is one too many */
+
+/* Arguments of %.*s: the beginning of a span, short enough for a sentence. */
+#define SHOWN(span) (int)MIN((span).length, (size_t)VALUE_SHOWN), (span).at
+
+/* ---------------------------------------------------------------- sentences */
+
+/* One mistake in the given line; whoever describes a VM loses it. */
+static PRINTF_LIKE(3, 4) void mistake_at(struct parser *p, u32 line, const char *format, ...)
+{
+    static char sentence[512];
+    va_list args;
+    int used;
+
+    p->broken = true;
+    if (++p->config->errors > ERRORS_SHOWN)
+        return;
+    used = snprintf(sentence, sizeof(sentence), "%.64s:%u: ", p->name, line);
+    if (p->section == SECTION_HYPERVISOR)
+        used += snprintf(sentence + used, sizeof(sentence) - (size_t)used, "hypervisor: ");
+    if (p->section == SECTION_VM)
+        used += snprintf(sentence + used, sizeof(sentence) - (size_t)used, "vm %s: ", p->vm->name);
+    va_start(args, format);
+    vsnprintf(sentence + used, sizeof(sentence) - (size_t)used, format, args);
+    va_end(args);
+    p->error(sentence);
+}
+#define mistake(p, ...) mistake_at(p, (p)->line, __VA_ARGS__)
+
+/* Names one after the other, for "right would be one of ..."; what does not fit is left away. */
+static void names_append(char *list, size_t size, const char *name)
+{
+    size_t used = strlen(list);
+
+    if (used + strlen(name) + 3 < size)
+        snprintf(list + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+/* ---------------------------------------------------------------- one VM */
+
+/* A section begins with everything at its default, taken from the same table as the keys. */
+static void section_defaults(struct parser *p, const char *section)
+{
+    struct config_value value;
+    size_t i;
+
+    memset(p->given, 0, sizeof(p->given));
+    for (i = 0; i < CONFIG_KEY_COUNT; i++)
+        if (strcmp(config_keys[i].section, section) == 0 &&
+            config_value_parse(&config_keys[i], span_of(config_keys[i].standard), &value))
+            config_value_store(p->config, p->vm, &config_keys[i], &value);
+}
+
+static void file_resolve(struct parser *p, const char *key, const char *name, struct boot_file *file)
+{
+    char list[200] = "";
+    unsigned i;
+
+    for (i = 0; i < p->file_count; i++) {
+        if (strcmp(p->files[i].name, name) == 0) {
+            *file = p->files[i];
+            return;
+        }
+        names_append(list, sizeof(list), p->files[i].name);
+    }
+    mistake(p, "%s = %.*s is not among the boot files; right would be %s%s", key, SHOWN(span_of(name)),
+            list[0] ? "one of " : "a file that a module2 line of grub.cfg loads", list);
+}
+
+/* Line in which the section gave key, or else that of its header. */
+static u32 key_line(const struct parser *p, const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < CONFIG_KEY_COUNT; i++)
+        if (strcmp(config_keys[i].name, name) == 0 && p->given[i])
+            return p->given[i];
+    return p->vm->line;
+}
+
+/* The section of a VM is complete: it stays when there was no mistake in it. */
+static void vm_finish(struct parser *p)
+{
+    struct vm_config *vm = p->vm;
+    u32 line = p->line;
+
+    if (p->section != SECTION_VM)
+        return;
+    p->line = key_line(p, "kernel");
+    if (vm->kernel_name[0])
+        file_resolve(p, "kernel", vm->kernel_name, &vm->kernel);
+    else if (p->line == vm->line) /* else its value was wrong, and that has been said */
+        mistake(p, "no kernel is named; right would be a line kernel = FILE");
+    p->line = key_line(p, "initrd");
+    if (vm->initrd_name[0])
+        file_resolve(p, "initrd", vm->initrd_name, &vm->initrd);
+    p->line = line;
+    if (!p->broken)
+        p->config->vm_count++;
+}
+
+static void vm_remember(struct parser *p, struct span name)
+{
+    u32 i;
+
+    for (i = 0; i < p->vms_begun; i++)
+        if (span_equals(name, p->names[i]))
+            mistake(p, "this name was given in line %u already; right would be a name of its own",
+                    p->name_lines[i]);
+    span_copy(p->names[p->vms_begun], name);
+    p->name_lines[p->vms_begun++] = p->line;
+}
+
+static void vm_begin(struct parser *p, struct span name)
+{
+    bool fits = p->vms_begun < VM_MAX;
+
+    p->vm = fits ? &p->config->vms[p->config->vm_count] : &surplus;
+    memset(p->vm, 0, sizeof(*p->vm));
+    span_copy(p->vm->name, name);
+    p->vm->line = p->line;
+    p->section = SECTION_VM;
+    p->broken = false;
+    section_defaults(p, "vm");
+    if (fits)
+        vm_remember(p, name);
+    else
+        mistake(p, "this is one VM too many; right would be at most %u", VM_MAX);
+}
+
+/* ---------------------------------------------------------------- lines */
+
+static void section_begin(struct parser *p, struct span line)
+{
+    struct span inner = {line.at + 1, line.length - 1}, name;
+    bool closed = inner.length && inner.at[inner.length - 1] == ']';
+
+    vm_finish(p);
+    p->section = SECTION_UNKNOWN;
+    inner.length -= closed;
+    inner = span_trim(inner);
+    if (closed && span_equals(inner, "hypervisor") && !p->hypervisor_seen) {
+        p->hypervisor_seen = true;
+        p->section = SECTION_HYPERVISOR;
+        memset(p->given, 0, sizeof(p->given));
+        return;
+    }
+    if (closed && span_equals(inner, "hypervisor")) {
+        mistake(p, "there is a section [hypervisor] already; right would be one alone");
+        return;
+    }
+    if (closed && inner.length > 3 && memcmp(inner.at, "vm", 2) == 0 && is_blank(inner.at[2])) {
+        name = span_trim((struct span){inner.at + 3, inner.length - 3});
+        if (config_vm_name_is_right(name))
+            vm_begin(p, name);
+        else
+            mistake(p, "\"%.*s\" can't be the name of a VM; right would be 1 to %u of letters, digits, - _ .",
+                    SHOWN(name), VM_NAME_MAX - 1);
+        return;
+    }
+    mistake(p, "%.*s opens no section; right would be [hypervisor] or [vm NAME]", SHOWN(line));
+}
+
+static const struct config_key *key_find(struct parser *p, struct span name)
+{
+    const char *section = p->section == SECTION_VM ? "vm" : "hypervisor";
+    char list[160] = "";
+    size_t i;
+
+    for (i = 0; i < CONFIG_KEY_COUNT; i++) {
+        if (strcmp(config_keys[i].section, section) != 0)
+            continue;
+        if (span_equals(name, config_keys[i].name))
+            return &config_keys[i];
+        names_append(list, sizeof(list), config_keys[i].name);
+    }
+    mistake(p, "there is no key \"%.*s\"; right would be one of %s", SHOWN(name), list);
+    return NULL;
+}
+
+/* A value in quotes loses them; between them # and ; are nothing special, and white space at the ends stays. */
+static bool value_unquote(struct parser *p, struct span *value)
+{
+    struct span inner, rest;
+
+    if (!value->length || value->at[0] != '"')
+        return true;
+    inner = span_cut((struct span){value->at + 1, value->length - 1}, '"', &rest);
+    if (inner.at + inner.length == value->at + value->length) {
+        mistake(p, "the quote is not closed; right would be a second \" at the end of the value");
+        return false;
+    }
+    if (rest.length) {
+        mistake(p, "\"%.*s\" stands behind the closing quote; right would be nothing there", SHOWN(rest));
+        return false;
+    }
+    *value = inner;
+    return true;
+}
+
+static void assignment(struct parser *p, struct span line)
+{
+    struct span text, name = span_trim(span_cut(line, '=', &text));
+    const struct config_key *key;
+    struct config_value value;
+
+    if (name.length == span_trim(line).length) {
+        mistake(p, "\"%.*s\" is neither a section nor a value; right would be KEY = VALUE", SHOWN(line));
+        return;
+    }
+    if (p->section == SECTION_NONE)
+        mistake(p, "\"%.*s\" stands before any section; right would be [hypervisor] or [vm NAME] above it",
+                SHOWN(name));
+    if (p->section == SECTION_NONE ||
+        p->section == SECTION_UNKNOWN) /* the bad header has been told already */
+        return;
+    key = key_find(p, name);
+    if (!key)
+        return;
+    if (p->given[key - config_keys]) {
+        mistake(p, "%s was given in line %u already; right would be once", key->name,
+                p->given[key - config_keys]);
+        return;
+    }
+    p->given[key - config_keys] = p->line;
+    text = span_trim(text);
+    if (!value_unquote(p, &text))
+        return;
+    if (!config_value_parse(key, text, &value)) {
+        mistake(p, "%s = %.*s%s is wrong; right would be %s", key->name, SHOWN(text),
+                text.length > VALUE_SHOWN ? "..." : "", key->right);
+        return;
+    }
+    config_value_store(p->config, p->vm, key, &value);
+}
+
+/* The line without its comment: # or ; at the start or behind white space, unless inside quotes. */
+static struct span comment_strip(struct span line)
+{
+    bool quoted = false;
+    size_t i;
+
+    for (i = 0; i < line.length; i++) {
+        if (line.at[i] == '"')
+            quoted = !quoted;
+        if (!quoted && (line.at[i] == '#' || line.at[i] == ';') && (i == 0 || is_blank(line.at[i - 1])))
+            line.length = i;
+    }
+    return line;
+}
+
+static bool bytes_are_text(struct parser *p, struct span line)
+{
+    size_t i;
+
+    for (i = 0; i < line.length; i++) {
+        u8 byte = (u8)line.at[i];
+
+        if ((byte >= ' ' && byte < 0x7f) || byte == '\t')
+            continue;
+        mistake(p, "byte 0x%02x in column %u is no text; right would be printable ASCII", byte,
+                (unsigned)i + 1);
+        return false;
+    }
+    return true;
+}
+
+static void line_parse(struct parser *p, struct span line)
+{
+    if (line.length && line.at[line.length - 1] == '\r')
+        line.length--;
+    if (!bytes_are_text(p, line))
+        return;
+    line = span_trim(comment_strip(line));
+    if (!line.length)
+        return;
+    if (line.at[0] == '[')
+        section_begin(p, line);
+    else
+        assignment(p, line);
+}
+
+static void errors_summarise(struct parser *p)
+{
+    char sentence[128];
+
+    if (p->config->errors <= ERRORS_SHOWN)
+        return;
+    snprintf(sentence, sizeof(sentence), "%.64s: %u more mistakes are not shown", p->name,
+             p->config->errors - ERRORS_SHOWN);
+    p->error(sentence);
+}
+
+void config_parse(const char *name, const char *text, size_t size, const struct boot_file *files,
+                  unsigned file_count, struct config *config, void (*error)(const char *sentence))
+{
+    struct parser *p = &parser;
+    struct span rest = {text, size};
+
+    memset(p, 0, sizeof(*p));
+    memset(config, 0, sizeof(*config));
+    p->name = name;
+    p->files = files;
+    p->file_count = file_count;
+    p->config = config;
+    p->error = error;
+    section_defaults(p, "hypervisor");
+    while (rest.length) {
+        p->line++;
+        line_parse(p, span_cut(rest, '\n', &rest));
+    }
+    vm_finish(p);
+    p->section = SECTION_NONE;
+    if (!p->vms_begun)
+        mistake_at(p, MAX(p->line, 1u),
+                   "no VM is described; right would be a section [vm NAME] with kernel = FILE");
+    errors_summarise(p);
+}

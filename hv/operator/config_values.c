@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keys of lintel.conf (the table is config_keys.h): which values are right for which type, and where each one goes.
+ * Called by hv/operator/config.c on the boot CPU; no lock.
+ */
+#include "hv/operator/config_values.h"
+
+#include "hv/lib/string.h"
+
+#define MEMORY_MIN (64ull << 20)
+#define MEMORY_MAX (1ull << 46)
+
+const struct config_key config_keys[] = {
+#define CONFIG_KEY(key_section, key_name, key_type, key_default, key_right) \
+    {key_section, key_name, #key_type, key_default, key_right},
+#include "hv/operator/config_keys.h"
+};
+
+struct span span_of(const char *text)
+{
+    return (struct span){text, strlen(text)};
+}
+
+bool span_equals(struct span span, const char *text)
+{
+    return span.length == strlen(text) && memcmp(span.at, text, span.length) == 0;
+}
+
+struct span span_trim(struct span span)
+{
+    while (span.length && is_blank(span.at[0])) {
+        span.at++;
+        span.length--;
+    }
+    while (span.length && is_blank(span.at[span.length - 1]))
+        span.length--;
+    return span;
+}
+
+struct span span_cut(struct span span, char separator, struct span *rest)
+{
+    size_t i = 0;
+
+    while (i < span.length && span.at[i] != separator)
+        i++;
+    *rest = (struct span){span.at + i, span.length - i};
+    if (rest->length) {
+        rest->at++;
+        rest->length--;
+    }
+    return (struct span){span.at, i};
+}
+
+void span_copy(char *to, struct span span)
+{
+    memcpy(to, span.at, span.length);
+    to[span.length] = '\0';
+}
+
+/* ---------------------------------------------------------------- values */
+
+bool config_vm_name_is_right(struct span name)
+{
+    size_t i;
+
+    if (!name.length || name.length >= VM_NAME_MAX)
+        return false;
+    for (i = 0; i < name.length; i++) {
+        char c = name.at[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+
+        if (!letter && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
+            return false;
+    }
+    return true;
+}
+
+static bool file_is_right(struct span file)
+{
+    size_t i;
+
+    for (i = 0; i < file.length; i++)
+        if (is_blank(file.at[i]))
+            return false;
+    return file.length && file.length < sizeof(((struct vm_config *)0)->kernel_name);
+}
+
+/* Decimal digits, at most twelve: no overflow. */
+static bool number_parse(struct span digits, u64 *number)
+{
+    size_t i;
+
+    *number = 0;
+    for (i = 0; i < digits.length; i++) {
+        if (digits.at[i] < '0' || digits.at[i] > '9')
+            return false;
+        *number = *number * 10 + (u64)(digits.at[i] - '0');
+    }
+    return digits.length >= 1 && digits.length <= 12;
+}
+
+static bool size_parse(struct span size, u64 *bytes)
+{
+    static const char units[] = "KMG";
+    const char *unit = size.length ? strchr(units, size.at[size.length - 1]) : NULL;
+    unsigned shift = 0;
+
+    if (unit && *unit) {
+        shift = 10 * (unsigned)(unit - units + 1);
+        size.length--;
+    }
+    if (!number_parse(size, bytes) || *bytes > MEMORY_MAX >> shift)
+        return false;
+    *bytes <<= shift;
+    return *bytes >= MEMORY_MIN && IS_ALIGNED(*bytes, PAGE_SIZE);
+}
+
+/* The place of word in "first|second|third". */
+static bool word_parse(struct span words, struct span word, u64 *place)
+{
+    for (*place = 0; words.length; (*place)++) {
+        struct span one = span_cut(words, '|', &words);
+
+        if (one.length == word.length && memcmp(one.at, word.at, word.length) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value)
+{
+    value->text = text;
+    if (strcmp(key->type, "file") == 0)
+        return file_is_right(text);
+    if (strcmp(key->type, "text") == 0)
+        return text.length < VM_CMDLINE_MAX;
+    if (strcmp(key->type, "size") == 0)
+        return size_parse(text, &value->number);
+    if (strcmp(key->type, "number") == 0)
+        return number_parse(text, &value->number) && value->number == 1;
+    return word_parse(span_of(strcmp(key->type, "yes_no") == 0 ? "no|yes" : key->type), text, &value->number);
+}
+
+/* ---------------------------------------------------------------- where values go */
+
+/* What values are written into: a key of [hypervisor] goes to config, one of [vm] to vm. */
+struct target {
+    struct config *config;
+    struct vm_config *vm;
+};
+
+/* The word lists of config_keys.h are in the order of these enums. */
+_Static_assert(LOG_ERROR == 0 && LOG_WARNING == 1 && LOG_INFO == 2 && LOG_DEBUG == 3,
+               "log = error|warning|...");
+_Static_assert(PERSONALITY_KVM == 0 && PERSONALITY_NONE == 1, "personality = kvm|none");
+
+static void store_console(struct target *to, const struct config_value *value)
+{
+    span_copy(to->config->console, value->text);
+}
+
+static void store_log(struct target *to, const struct config_value *value)
+{
+    to->config->log_level = (enum log_level)value->number;
+}
+
+static void store_kernel(struct target *to, const struct config_value *value)
+{
+    span_copy(to->vm->kernel_name, value->text);
+}
+
+static void store_initrd(struct target *to, const struct config_value *value)
+{
+    span_copy(to->vm->initrd_name, value->text);
+}
+
+static void store_cmdline(struct target *to, const struct config_value *value)
+{
+    span_copy(to->vm->cmdline, value->text);
+}
+
+static void store_memory(struct target *to, const struct config_value *value)
+{
+    to->vm->memory = value->number;
+}
+
+static void store_vcpus(struct target *to, const struct config_value *value)
+{
+    to->vm->vcpus = (u32)value->number;
+}
+
+static void store_personality(struct target *to, const struct config_value *value)
+{
+    to->vm->personality = (enum personality)value->number;
+}
+
+static void store_prefault(struct target *to, const struct config_value *value)
+{
+    to->vm->prefault = value->number;
+}
+
+/* 4k, 2m, 1g: each is 512 times the one before. */
+static void store_pages(struct target *to, const struct config_value *value)
+{
+    to->vm->page_limit = PAGE_SIZE << (9 * value->number);
+}
+
+static void store_nothing(struct target *to, const struct config_value *value)
+{
+    (void)to;
+    (void)value;
+}
+
+static const struct {
+    const char *name;
+    void (*store)(struct target *to, const struct config_value *value);
+} stores[] = {
+    {"console", store_console},       {"log", store_log},       {"kernel", store_kernel},
+    {"kernel.unpack", store_nothing}, {"initrd", store_initrd}, {"cmdline", store_cmdline},
+    {"memory", store_memory},         {"vcpus", store_vcpus},   {"personality", store_personality},
+    {"prefault", store_prefault},     {"pages", store_pages},
+};
+_Static_assert(ARRAY_SIZE(stores) == CONFIG_KEY_COUNT, "every key of config_keys.h goes somewhere");
+
+void config_value_store(struct config *config, struct vm_config *vm, const struct config_key *key,
+                        const struct config_value *value)
+{
+    struct target to = {config, vm};
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(stores); i++)
+        if (strcmp(stores[i].name, key->name) == 0)
+            stores[i].store(&to, value);
+}

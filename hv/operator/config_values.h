@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The words of lintel.conf: pieces of its text, and the keys with their types, defaults and places in struct config. For
+ * hv/operator/config.c, which knows the grammar around them. Boot CPU, no lock, no side effects.
+ */
+#ifndef HV_OPERATOR_CONFIG_VALUES_H
+#define HV_OPERATOR_CONFIG_VALUES_H
+
+#include "hv/operator/config.h"
+
+/* A piece of the text; not ended by NUL. */
+struct span {
+    const char *at;
+    size_t length;
+};
+
+struct span span_of(const char *text);
+bool span_equals(struct span span, const char *text);
+struct span span_trim(struct span span);
+/* Cut the first piece off, up to separator; *rest is what follows the separator. */
+struct span span_cut(struct span span, char separator, struct span *rest);
+/* to has room for the span and a NUL. */
+void span_copy(char *to, struct span span);
+
+static inline bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* One row of config_keys.h. */
+struct config_key {
+    const char *section, *name, *type, *standard, *right;
+};
+#define CONFIG_KEY_COUNT 11
+extern const struct config_key config_keys[CONFIG_KEY_COUNT];
+
+/* A value that is right for its type: text, or a number (yes is 1; a word is its place in the list). */
+struct config_value {
+    struct span text;
+    u64 number;
+};
+
+/* False when text is not right for the key. */
+bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value);
+/* Put a value where it belongs: into config, or for a key of [vm] into vm. */
+void config_value_store(struct config *config, struct vm_config *vm, const struct config_key *key,
+                        const struct config_value *value);
+
+bool config_vm_name_is_right(struct span name);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Any bytes as lintel.conf: what comes out is either right or told. */
+// sources: hv/operator/config.c hv/operator/config_values.c
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/operator/config.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct config config;
+static unsigned sentences;
+
+static void hear(const char *sentence)
+{
+    sentences++;
+    if (strncmp(sentence, "lintel.conf:", 12) != 0 || strlen(sentence) > 511)
+        abort();
+}
+
+/* What the rest of lintel takes for granted about a VM. */
+static void check(const struct vm_config *vm)
+{
+    bool pages = vm->page_limit == PAGE_SIZE || vm->page_limit == SIZE_2M || vm->page_limit == SIZE_1G;
+
+    if (!vm->name[0] || strnlen(vm->name, sizeof(vm->name)) == sizeof(vm->name) || !vm->kernel.start ||
+        vm->vcpus != 1)
+        abort();
+    if (strnlen(vm->cmdline, sizeof(vm->cmdline)) == sizeof(vm->cmdline) || !pages)
+        abort();
+    if (vm->memory < 64ull << 20 || vm->memory % PAGE_SIZE || !vm->line)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct boot_file files[] = {{"k", (const u8 *)"k", 1}, {"i", (const u8 *)"i", 1}};
+    u32 i;
+
+    sentences = 0;
+    config_parse("lintel.conf", (const char *)data, size, files, 2, &config, hear);
+    if (config.vm_count > VM_MAX || (config.errors == 0) != (sentences == 0) ||
+        (!config.vm_count && !config.errors))
+        abort();
+    for (i = 0; i < config.vm_count; i++)
+        check(&config.vms[i]);
+    return 0;
+}

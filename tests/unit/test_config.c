@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* lintel.conf: the values it gives, and every sentence about a mistake in it. */
+// sources: hv/operator/config.c hv/operator/config_values.c
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/operator/config.h"
+
+static struct config config;
+static char said[80][600];
+static unsigned said_count;
+
+static const struct boot_file files[] = {
+    {"vmlinuz", (const u8 *)"k", 1},
+    {"initrd.img", (const u8 *)"ii", 2},
+};
+
+static void hear(const char *sentence)
+{
+    assert_true(said_count < 80);
+    assert_true(strlen(sentence) < sizeof(said[0]));
+    strcpy(said[said_count++], sentence);
+}
+
+/* Parse from memory that ends exactly where the text does, so that the sanitizer sees a byte too many. */
+static void parse_bytes(const char *text, size_t size)
+{
+    char *copy = malloc(size ? size : 1);
+
+    memcpy(copy, text, size);
+    said_count = 0;
+    config_parse("lintel.conf", copy, size, files, 2, &config, hear);
+    free(copy);
+}
+
+static void parse(const char *text)
+{
+    parse_bytes(text, strlen(text));
+}
+
+static void test_defaults(void **state)
+{
+    const struct vm_config *vm = &config.vms[0];
+
+    (void)state;
+    parse("[vm web]\nkernel = vmlinuz\ninitrd = initrd.img");
+    assert_int_equal(said_count, 0);
+    assert_int_equal(config.errors, 0);
+    assert_int_equal(config.vm_count, 1);
+    assert_string_equal(config.console, "com1");
+    assert_int_equal(config.log_level, LOG_INFO);
+    assert_string_equal(vm->name, "web");
+    assert_string_equal(vm->kernel_name, "vmlinuz");
+    assert_ptr_equal(vm->kernel.start, files[0].start);
+    assert_int_equal(vm->initrd.size, 2);
+    assert_string_equal(vm->cmdline, "console=ttyS0");
+    assert_int_equal(vm->memory, 256 << 20);
+    assert_int_equal(vm->vcpus, 1);
+    assert_int_equal(vm->personality, PERSONALITY_KVM);
+    assert_false(vm->prefault);
+    assert_int_equal(vm->page_limit, SIZE_1G);
+    assert_int_equal(vm->line, 1);
+}
+
+static void test_every_key(void **state)
+{
+    const struct vm_config *vm = &config.vms[0];
+
+    (void)state;
+    parse("; first a comment\r\n"
+          "[hypervisor]\r\n"
+          "\tconsole\t=\tcom3 # the third\r\n"
+          "log=debug\r\n"
+          "\r\n"
+          "  [ vm  a.B-9_ ]  ; a name\r\n"
+          "kernel = \"vmlinuz\" # quoted\r\n"
+          "kernel.unpack = yes\r\n"
+          "cmdline = \" a#b ; c=\"\t; behind\r\n"
+          "memory = 65540K\r\n"
+          "vcpus = 1\r\n"
+          "personality = none\r\n"
+          "prefault = yes\r\n"
+          "pages = 2m\r\n");
+    assert_int_equal(said_count, 0);
+    assert_int_equal(config.vm_count, 1);
+    assert_string_equal(config.console, "com3");
+    assert_int_equal(config.log_level, LOG_DEBUG);
+    assert_string_equal(vm->name, "a.B-9_");
+    assert_string_equal(vm->cmdline, " a#b ; c=");
+    assert_int_equal(vm->memory, 65540u << 10);
+    assert_int_equal(vm->personality, PERSONALITY_NONE);
+    assert_true(vm->prefault);
+    assert_int_equal(vm->page_limit, SIZE_2M);
+    assert_string_equal(vm->initrd_name, "");
+    assert_null(vm->initrd.start);
+}
+
+/* A comment needs white space before it: these characters are part of values otherwise. */
+static void test_comment_inside_value(void **state)
+{
+    (void)state;
+    parse("[vm a]\nkernel=vmlinuz\ncmdline=a;b#c d=\"e # f\" g # gone\n");
+    assert_int_equal(said_count, 0);
+    assert_string_equal(config.vms[0].cmdline, "a;b#c d=\"e # f\" g");
+}
+
+static void test_sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        u64 bytes; /* 0: wrong */
+    } rows[] = {
+        {"67108864", 64ull << 20},
+        {"64M", 64ull << 20},
+        {"1G", 1ull << 30},
+        {"65536G", 1ull << 46},
+        {"65537G", 0},
+        {"63M", 0},
+        {"0", 0},
+        {"", 0},
+        {"M", 0},
+        {"64m", 0},
+        {"64MB", 0},
+        {"-64M", 0},
+        {"0x4000000", 0},
+        {"67108865", 0},
+        {"65537K", 0},
+        {"999999999999G", 0},
+        {"9999999999999", 0},
+        {"18446744073709551616G", 0},
+        {"64 M", 0},
+    };
+    char text[128];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        snprintf(text, sizeof(text), "[vm a]\nkernel=vmlinuz\nmemory=%s\n", rows[i].text);
+        parse(text);
+        assert_int_equal(config.vm_count, rows[i].bytes ? 1 : 0);
+        if (rows[i].bytes)
+            assert_int_equal(config.vms[0].memory, rows[i].bytes);
+    }
+}
+
+#define VM   "[vm web]\nkernel = vmlinuz\n"
+#define KEYS "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, personality, prefault, pages"
+#define NINE "aaaaaaaaa"
+
+/* One mistake each; text, sentence, VMs that are left. */
+static const struct {
+    const char *text, *sentence;
+    unsigned vms;
+} mistakes[] = {
+    {"", "1: no VM is described; right would be a section [vm NAME] with kernel = FILE", 0},
+    {"# nothing\n[hypervisor]\n",
+     "2: no VM is described; right would be a section [vm NAME] with kernel = FILE", 0},
+    {"log = debug\n" VM,
+     "1: \"log\" stands before any section; right would be [hypervisor] or [vm NAME] above it", 1},
+    {VM "[disk]\nsize = 4\n", "3: [disk] opens no section; right would be [hypervisor] or [vm NAME]", 1},
+    {VM "[vm\n", "3: [vm opens no section; right would be [hypervisor] or [vm NAME]", 1},
+    {VM "[]\n", "3: [] opens no section; right would be [hypervisor] or [vm NAME]", 1},
+    {VM "[\n", "3: [ opens no section; right would be [hypervisor] or [vm NAME]", 1},
+    {VM "[vm]\n", "3: [vm] opens no section; right would be [hypervisor] or [vm NAME]", 1},
+    {VM "[vm a b]\n",
+     "3: \"a b\" can't be the name of a VM; right would be 1 to 31 of letters, digits, - _ .", 1},
+    {VM "[vm " NINE NINE NINE "12345]\n",
+     "3: \"" NINE NINE NINE
+     "12345\" can't be the name of a VM; right would be 1 to 31 of letters, digits, - _ .",
+     1},
+    {VM "[vm a/b]\nkernel = x\n",
+     "3: \"a/b\" can't be the name of a VM; right would be 1 to 31 of letters, digits, - _ .", 1},
+    {VM VM, "3: vm web: this name was given in line 1 already; right would be a name of its own", 1},
+    {"[hypervisor]\n[hypervisor]\nlog = x\n" VM,
+     "2: there is a section [hypervisor] already; right would be one alone", 1},
+    {VM "nonsense\n", "3: vm web: \"nonsense\" is neither a section nor a value; right would be KEY = VALUE",
+     0},
+    {VM "colour = red\n", "3: vm web: there is no key \"colour\"; right would be one of " KEYS, 0},
+    {VM "= red\n", "3: vm web: there is no key \"\"; right would be one of " KEYS, 0},
+    {VM "log = info\n", "3: vm web: there is no key \"log\"; right would be one of " KEYS, 0},
+    {"[hypervisor]\nkernel = vmlinuz\n" VM,
+     "2: hypervisor: there is no key \"kernel\"; right would be one of console, log", 1},
+    {VM "memory = 64M\nmemory = 65M\n", "4: vm web: memory was given in line 3 already; right would be once",
+     0},
+    {VM "memory = lots\n",
+     "3: vm web: memory = lots is wrong; right would be a size from 64M on such as 512M or 2G, a multiple of 4K",
+     0},
+    {VM "vcpus = 2\n", "3: vm web: vcpus = 2 is wrong; right would be 1 (this version gives a VM one CPU)",
+     0},
+    {VM "vcpus =\n", "3: vm web: vcpus =  is wrong; right would be 1 (this version gives a VM one CPU)", 0},
+    {VM "personality = xen\n", "3: vm web: personality = xen is wrong; right would be kvm or none", 0},
+    {VM "personality = kv\n", "3: vm web: personality = kv is wrong; right would be kvm or none", 0},
+    {VM "prefault = 1\n", "3: vm web: prefault = 1 is wrong; right would be yes or no", 0},
+    {VM "kernel.unpack = maybe\n", "3: vm web: kernel.unpack = maybe is wrong; right would be yes or no", 0},
+    {VM "pages = 2M\n", "3: vm web: pages = 2M is wrong; right would be 4k, 2m or 1g", 0},
+    {"[hypervisor]\nconsole = com5\n" VM,
+     "2: hypervisor: console = com5 is wrong; right would be com1, com2, com3 or com4", 1},
+    {"[hypervisor]\nlog = loud\n" VM,
+     "2: hypervisor: log = loud is wrong; right would be error, warning, info or debug", 1},
+    {VM "initrd =\n", "3: vm web: initrd =  is wrong; right would be the name of an initramfs", 0},
+    {VM "initrd = two words\n",
+     "3: vm web: initrd = two words is wrong; right would be the name of an initramfs", 0},
+    {VM "initrd = other\n",
+     "3: vm web: initrd = other is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
+    {"[vm web]\n\nkernel = vmlinux\n",
+     "3: vm web: kernel = vmlinux is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
+    {"\n[vm web]\nmemory = 64M\n\n", "2: vm web: no kernel is named; right would be a line kernel = FILE", 0},
+    {"[vm web]\nkernel = \"\"\n",
+     "2: vm web: kernel =  is wrong; right would be the name of a bzImage or a PVH ELF file", 0},
+    {VM "cmdline = \"quiet\n",
+     "3: vm web: the quote is not closed; right would be a second \" at the end of the value", 0},
+    {VM "cmdline = \"\n",
+     "3: vm web: the quote is not closed; right would be a second \" at the end of the value", 0},
+    {VM "cmdline = \"a\" b\n",
+     "3: vm web: \" b\" stands behind the closing quote; right would be nothing there", 0},
+    {VM "cmdline = gr\xc3\xbc\xc3\x9f\n",
+     "3: vm web: byte 0xc3 in column 13 is no text; right would be printable ASCII", 0},
+    {VM "# bell \a\n", "3: vm web: byte 0x07 in column 8 is no text; right would be printable ASCII", 0},
+    {"[hypervisor]\rlog = info\n" VM, "1: byte 0x0d in column 13 is no text; right would be printable ASCII",
+     1},
+    {"\xef\xbb\xbf" VM, "1: byte 0xef in column 1 is no text; right would be printable ASCII", 1},
+};
+
+static void test_mistakes(void **state)
+{
+    char expected[600];
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(mistakes); i++) {
+        parse(mistakes[i].text);
+        snprintf(expected, sizeof(expected), "lintel.conf:%s", mistakes[i].sentence);
+        if (said_count && strcmp(said[0], expected) != 0)
+            print_message("row %zu\n", i);
+        assert_true(said_count >= 1);
+        assert_string_equal(said[0], expected);
+        /* The BOM takes the section's header with it, so that the lines below have none. */
+        if (mistakes[i].text[0] != '\xef') {
+            assert_int_equal(said_count, 1);
+            assert_int_equal(config.vm_count, mistakes[i].vms);
+        }
+    }
+}
+
+static void test_others_stay(void **state)
+{
+    (void)state;
+    parse(
+        "[vm a]\nkernel = vmlinuz\n[vm b]\nkernel = gone\nmemory = 0\n[vm c]\nkernel = vmlinuz\nmemory = 128M\n");
+    assert_int_equal(config.vm_count, 2);
+    assert_int_equal(config.errors, 2);
+    assert_string_equal(config.vms[0].name, "a");
+    assert_string_equal(config.vms[1].name, "c");
+    assert_int_equal(config.vms[1].memory, 128 << 20);
+    assert_string_equal(said[0],
+                        "lintel.conf:5: vm b: memory = 0 is wrong; right would be a size from 64M on such as "
+                        "512M or 2G, a multiple of 4K");
+    assert_string_equal(
+        said[1], "lintel.conf:4: vm b: kernel = gone is not among the boot files; right would be one of "
+                 "vmlinuz, initrd.img");
+}
+
+static void test_no_files(void **state)
+{
+    (void)state;
+    said_count = 0;
+    config_parse("lintel.conf", VM, strlen(VM), NULL, 0, &config, hear);
+    assert_string_equal(
+        said[0], "lintel.conf:2: vm web: kernel = vmlinuz is not among the boot files; right would be a "
+                 "file that a module2 line of grub.cfg loads");
+}
+
+static void test_nul_byte(void **state)
+{
+    (void)state;
+    parse_bytes("[vm a]\nkernel = vmlinuz\0\n", 24);
+    assert_string_equal(
+        said[0], "lintel.conf:2: vm a: byte 0x00 in column 17 is no text; right would be printable ASCII");
+    assert_int_equal(config.vm_count, 0);
+}
+
+static void test_cmdline_length(void **state)
+{
+    char text[2300];
+    size_t length;
+
+    (void)state;
+    for (length = 2046; length <= 2048; length++) {
+        int used = snprintf(text, sizeof(text), VM "cmdline = ");
+
+        memset(text + used, 'x', length);
+        parse_bytes(text, (size_t)used + length);
+        assert_int_equal(config.vm_count, length <= 2047);
+        if (length <= 2047)
+            assert_int_equal(strlen(config.vms[0].cmdline), length);
+        else
+            assert_string_equal(
+                said[0], "lintel.conf:3: vm web: cmdline = xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                         "... is wrong; right would be at most 2047 characters");
+    }
+}
+
+static void test_too_many(void **state)
+{
+    static char text[8192];
+    size_t used = 0;
+    unsigned i;
+
+    (void)state;
+    for (i = 0; i < 66; i++)
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "[vm v%u]\nkernel = vmlinuz\n", i);
+    parse(text);
+    assert_int_equal(config.vm_count, 64);
+    assert_string_equal(config.vms[63].name, "v63");
+    assert_int_equal(said_count, 2);
+    assert_string_equal(said[0],
+                        "lintel.conf:129: vm v64: this is one VM too many; right would be at most 64");
+}
+
+static void test_flood(void **state)
+{
+    static char text[1000];
+
+    (void)state;
+    memset(text, '\n', sizeof(text));
+    for (size_t i = 0; i < sizeof(text); i += 2)
+        text[i] = 'x';
+    parse_bytes(text, sizeof(text));
+    assert_int_equal(config.errors, 501);
+    assert_int_equal(said_count, 65);
+    assert_string_equal(said[64], "lintel.conf: 437 more mistakes are not shown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_comment_inside_value),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_others_stay),
+        cmocka_unit_test(test_no_files),
+        cmocka_unit_test(test_nul_byte),
+        cmocka_unit_test(test_cmdline_length),
+        cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_flood),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
