@@ -156,6 +156,10 @@ $(GUEST)/busybox: tools/fetch-package | $(RUN_PACKAGES)
 	tools/fetch-package busybox-static $(GUEST)/busybox-static ./bin/busybox
 	cp $(GUEST)/busybox-static/bin/busybox $@
 
+# The same kernel as the ELF inside the bzImage: what `kernel.unpack = yes` packs; for tests and benchmarks.
+$(GUEST)/vmlinux: $(GUEST)/vmlinuz tools/lib/bzimage.py
+	$(PYTHON) tools/lib/bzimage.py $< $@
+
 INIT_FILES := $(sort $(shell find tests/initramfs -type f 2>/dev/null))
 $(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@
@@ -290,7 +294,7 @@ fuzz: $(FUZZ_BINARIES)
 # ---------------------------------------------------------------- tests
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
-TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinuz $(GUEST)/initrd.img
+TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinux $(GUEST)/initrd.img
 TESTS ?= tests
 
 .PHONY: test

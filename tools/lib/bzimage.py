@@ -9,6 +9,7 @@ import bz2
 import lzma
 import struct
 import subprocess
+import sys
 import zlib
 
 ELF_HEADER = struct.Struct('<16sHHIQQQIHHHHHH')
@@ -120,3 +121,20 @@ def unpack(data):
     if elf[:6] != b'\x7fELF\x02\x01':
         raise Error('the payload is no 64-bit ELF kernel')
     return trim(elf)
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit('usage: bzimage.py BZIMAGE ELF')
+    with open(sys.argv[1], 'rb') as file:
+        data = file.read()
+    try:
+        elf = unpack(data)
+    except Error as error:
+        sys.exit('%s: %s' % (sys.argv[1], error))
+    with open(sys.argv[2], 'wb') as file:
+        file.write(elf)
+
+
+if __name__ == '__main__':
+    main()

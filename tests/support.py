@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""What all tests share: where the build is, how patient to be, a machine at the end of a terminal, Debian guests."""
+import io
+import os
+import pathlib
+import signal
+import time
+
+import pexpect
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / os.environ.get('LINTEL_BUILD', 'build')
+GUEST = ROOT / 'build/guest'
+# A busy machine is given more time: LINTEL_TIMEOUT_SCALE=3 triples every time-out.
+SCALE = float(os.environ.get('LINTEL_TIMEOUT_SCALE', '1'))
+TIMEOUT = 300 * SCALE
+SHOWN_ON_FAILURE = 6000
+
+
+def conf_text(conf):
+    """A configuration from text, or from {'vm a': {'kernel': 'x', ...}, ...}."""
+    if isinstance(conf, (str, bytes)):
+        return conf
+    return ''.join('[%s]\n%s' % (section, ''.join('%s = %s\n' % pair for pair in keys.items()))
+                   for section, keys in conf.items())
+
+
+def find_file(name):
+    """What the build offers under this name: Debian's kernel and initramfs, the tiny guests."""
+    places = [GUEST / name, BUILD / 'guests' / name, BUILD / 'bench' / name]
+    return next((place for place in places if place.is_file()), None)
+
+
+def words_of(text):
+    """The words of the configuration, among them the names of files."""
+    data = text if isinstance(text, bytes) else text.encode()
+    return {word.strip(b'"').decode('latin-1') for word in data.replace(b'=', b' ').split()}
+
+
+class Machine:
+    """One emulator with lintel in it. What it printed so far is in `output`."""
+
+    def __init__(self, command):
+        self.transcript = io.StringIO()
+        # The tool itself makes the terminal raw; until then nothing may be echoed back.
+        self.child = pexpect.spawn(str(command[0]), [str(word) for word in command[1:]], echo=False, encoding='utf-8',
+                                   codec_errors='replace', maxread=65536, timeout=TIMEOUT, dimensions=(50, 200))
+        self.child.logfile_read = self.transcript
+
+    @property
+    def output(self):
+        return self.transcript.getvalue()
+
+    def expect(self, pattern, timeout=None):
+        """Wait for a regular expression (or the first of a list); returns the match object."""
+        patterns = pattern if isinstance(pattern, list) else [pattern]
+        bad_ends = [end for end in (pexpect.EOF, pexpect.TIMEOUT) if end not in patterns]
+        limit = TIMEOUT if timeout is None else timeout * SCALE
+        index = self.child.expect(patterns + bad_ends, timeout=limit)
+        if index >= len(patterns):
+            kind = 'the machine ended' if bad_ends[index - len(patterns)] is pexpect.EOF else 'the time was up'
+            pytest.fail('%s while waiting for %r; the serial line ended:\n%s'
+                        % (kind, pattern, self.output[-SHOWN_ON_FAILURE:]), pytrace=False)
+        return self.child.match
+
+    def send(self, text):
+        self.child.send(text)
+
+    def sendline(self, text=''):
+        """A terminal's Enter key is a carriage return."""
+        self.child.send(text + '\r')
+
+    def wait(self, timeout=None):
+        """Wait until the machine is gone; returns the exit status of tools/emulate."""
+        self.expect(pexpect.EOF, timeout)
+        self.child.close()
+        return self.child.exitstatus
+
+    def screendump(self, path):
+        """The screen as it is now, as a PPM file; the machine must have been started with screendump=path."""
+        path = pathlib.Path(path)
+        path.unlink(missing_ok=True)
+        os.kill(self.child.pid, signal.SIGUSR1)
+        give_up = time.monotonic() + 30 * SCALE
+        while not path.exists():
+            assert time.monotonic() < give_up, 'the emulator wrote no screen to %s' % path
+            time.sleep(0.1)
+        return path.read_bytes()
+
+    def end(self):
+        """Always leaves no process behind: the tool ends its emulator when it is told to terminate."""
+        if self.child.closed:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not self.child.isalive():
+                break
+            os.kill(self.child.pid, number)
+            give_up = time.monotonic() + 10
+            while self.child.isalive() and time.monotonic() < give_up:
+                # Nobody who waits for us to read may be left hanging.
+                try:
+                    self.child.read_nonblocking(65536, 0.1)
+                except (pexpect.TIMEOUT, pexpect.EOF):
+                    time.sleep(0.05)
+        self.child.close(force=True)
+
+
+# ---------------------------------------------------------------- Debian guests (tests/initramfs/init says these words)
+
+INIT_REACHED = 'lintel guest: init reached'
+PROMPT = 'guest# '
+MONITOR_KEY = '\x1d'
+
+
+def debian_keys(**keys):
+    """The keys of a Debian machine; more or other ones by keyword."""
+    return {'kernel': 'vmlinux', 'initrd': 'initrd.img', 'cmdline': 'console=ttyS0', 'memory': '512M', **keys}
+
+
+def run_in_guest(machine, command, timeout=60):
+    """Type a command at the guest's prompt; returns what it printed."""
+    machine.sendline(command)
+    machine.expect(r'\r\n', timeout)    # the echo of what was typed
+    machine.expect(PROMPT, timeout)
+    return machine.child.before.replace('\r', '')
