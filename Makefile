@@ -337,13 +337,14 @@ format-check: | $(SHARED)/.packages-lint
 
 cppcheck: | $(SHARED)/.packages-lint
 	@mkdir -p $(BUILD)/cppcheck
-	cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 --platform=unix64 \
+	@cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr --std=c11 --platform=unix64 \
 	 --cppcheck-build-dir=$(BUILD)/cppcheck --suppressions-list=tools/cppcheck.suppress -j 2 \
 	 -I . -I $(BUILD) '-DLINTEL_VERSION="$(VERSION)"' $(C)
 
 tidy: $(C:%=$(BUILD)/tidy/%.ok)
 
-$(BUILD)/tidy/%.c.ok: %.c .clang-tidy | $(SHARED)/.packages-lint
+# The object stands for all headers of the source.
+$(BUILD)/tidy/%.c.ok: %.c $(BUILD)/%.o .clang-tidy | $(SHARED)/.packages-lint
 	@mkdir -p $(@D)
 	$(call SAY,TIDY)clang-tidy --quiet $< -- $(filter-out -fno-tree-loop-distribute-patterns,$(CFLAGS)) 2>/dev/null
 	@touch $@
