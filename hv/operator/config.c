@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lintel.conf: INI text in, struct config out. Called once by boot, on the boot CPU, before any VM exists; no lock.
- * Here stands the grammar; keys and values are in config_values.c. The text is whatever GRUB loaded, so nothing about it
- * is taken for granted: it is read once, byte by byte, and never written.
+ * lintel.conf: INI text in, struct config out. Called once by boot, on the boot CPU, before any VM exists;
+ * no lock. Here stands the grammar; keys and values are in config_values.c. The text is whatever GRUB
+ * loaded, so nothing about it is taken for granted: it is read once, byte by byte, and never written.
  */
 #include "hv/operator/config.h"
 
@@ -213,7 +213,10 @@ static const struct config_key *key_find(struct parser *p, struct span name)
     return NULL;
 }
 
-/* A value in quotes loses them; between them # and ; are nothing special, and white space at the ends stays. */
+/*
+ * A value in quotes loses them; between them # and ; are nothing special, and white space at the ends
+ * stays.
+ */
 static bool value_unquote(struct parser *p, struct span *value)
 {
     struct span inner, rest;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every key of lintel.conf, one row each: CONFIG_KEY(section, name, type, default, what is right). No include guard, as
- * each includer defines CONFIG_KEY. tools/mkiso reads the same language; a test compares its table with this one.
+ * Every key of lintel.conf, one row each: CONFIG_KEY(section, name, type, default, what is right). No
+ * include guard, as each includer defines CONFIG_KEY. tools/mkiso reads the same language; a test compares
+ * its table with this one.
  *
- * type: file (a name without white space), text, size (K, M or G behind the number), number, yes_no, or the words that
- * are allowed, in the order of their enum. A key without a default ("") may be left out, but for kernel.
+ * type: file (a name without white space), text, size (K, M or G behind the number), number, yes_no, or the
+ * words that are allowed, in the order of their enum. A key without a default ("") may be left out, but for
+ * kernel.
  */
 /* clang-format off */
 #ifndef CONFIG_KEY
@@ -19,7 +21,7 @@ CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "vcpus", number, "1", "1 (this version gives a VM one CPU)")
 CONFIG_KEY("vm", "personality", kvm|none, "kvm", "kvm or none")
-CONFIG_KEY("vm", "prefault", yes_no, "no", "yes or no") /* yes: all memory is given at start, not at first touch */
+CONFIG_KEY("vm", "prefault", yes_no, "no", "yes or no") /* yes: all memory at start */
 CONFIG_KEY("vm", "pages", 4k|2m|1g, "1g", "4k, 2m or 1g") /* the largest page that maps its memory */
 #undef CONFIG_KEY
 /* clang-format on */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keys of lintel.conf (the table is config_keys.h): which values are right for which type, and where each one goes.
- * Called by hv/operator/config.c on the boot CPU; no lock.
+ * The keys of lintel.conf (the table is config_keys.h): which values are right for which type, and where
+ * each one goes. Called by hv/operator/config.c on the boot CPU; no lock.
  */
 #include "hv/operator/config_values.h"
 

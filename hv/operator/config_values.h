@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The words of lintel.conf: pieces of its text, and the keys with their types, defaults and places in struct config. For
- * hv/operator/config.c, which knows the grammar around them. Boot CPU, no lock, no side effects.
+ * The words of lintel.conf: pieces of its text, and the keys with their types, defaults and places in
+ * struct config. For hv/operator/config.c, which knows the grammar around them. Boot CPU, no lock, no side
+ * effects.
  */
 #ifndef HV_OPERATOR_CONFIG_VALUES_H
 #define HV_OPERATOR_CONFIG_VALUES_H

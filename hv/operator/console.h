@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One serial line for all: lintel's log, one VM's console, the monitor. Devices (serial, screen) register as console devices; each
- * VM has a console with an output ring (64 KiB, replayed on `console NAME`) and an input queue. Any CPU; console lock.
+ * One serial line for all: lintel's log, one VM's console, the monitor. Devices (serial, screen) register
+ * as console devices; each VM has a console with an output ring (64 KiB, replayed on `console NAME`) and an
+ * input queue. Any CPU; console lock.
  */
 #ifndef HV_OPERATOR_CONSOLE_H
 #define HV_OPERATOR_CONSOLE_H
@@ -9,8 +10,9 @@
 #include "hv/lib/list.h"
 #include "hv/lib/types.h"
 
-#define CONSOLE_RING 65536
-#define CONSOLE_ESCAPE 0x1d /* Ctrl-] */
+#define CONSOLE_RING       65536
+#define CONSOLE_ESCAPE     0x1d /* Ctrl-] */
+#define CONSOLE_PRINTF_MAX 640
 
 /* A device that shows text (and may deliver input through console_input). write must not block for long. */
 struct console_device {
@@ -30,13 +32,19 @@ void console_set_listener(struct console *console, void (*input_ready)(void *con
 void console_guest_write(struct console *console, const char *text, size_t size);
 int console_guest_read(struct console *console);
 bool console_guest_readable(const struct console *console);
+/* Bytes typed that found the guest's input queue full. Any CPU. */
+u64 console_input_dropped(const struct console *console);
 
 /* Bytes came in on the serial line. Boot CPU, from the device's interrupt. */
 void console_input(const char *bytes, size_t size);
 
 /* Show this VM's console from now on (replays its ring); NULL: the monitor prompt. */
 void console_focus(struct console *console);
-/* Text of the monitor itself. */
+/* Has the monitor the line? Any CPU; the answer may be old. */
+bool console_at_prompt(void);
+/* A command is done: show the prompt again, if the line is not at a VM's console. */
+void console_prompt(void);
+/* Text of the monitor itself, shorter than CONSOLE_PRINTF_MAX; \n becomes CR LF. */
 void console_printf(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* The line editor hands each finished monitor line here; set by the monitor. */

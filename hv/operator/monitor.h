@@ -11,7 +11,10 @@ struct monitor_host {
     NORETURN void (*reset)(void);
 };
 void monitor_init(const struct monitor_host *host);
-/* A VM ended: power the machine off when all have powered themselves off, else show the prompt if none runs. */
+/*
+ * A VM ended: power the machine off when all have powered themselves off, else show the prompt if none
+ * runs.
+ */
 void monitor_vm_ended(void);
 
 #endif

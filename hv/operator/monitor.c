@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The operator's prompt. A line arrives in the context of the serial interrupt, waits in a short queue and
+ * runs as sched_work on the boot CPU, one at a time and with no lock held, so that a command may do what
+ * takes long. RANK_MONITOR guards the queue alone. What a command says goes to the console; what happens to
+ * a VM is also in the log.
+ */
+#include "hv/operator/monitor.h"
+
+#include <asm-generic/errno.h>
+
+#include "arch/x86/machine/tsc.h"
+#include "hv/lib/log.h"
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+#include "hv/memory/frame.h"
+#include "hv/operator/console.h"
+#include "hv/operator/line_editor.h"
+#include "hv/run/sched.h"
+
+#define LINES_WAITING 8
+#define WORDS_MAX     4
+
+struct command {
+    const char *verb;      /* one word or two */
+    const char *arguments; /* "" or NAME, which is a VM */
+    const char *help;
+    void (*run)(struct vm *vm); /* vm: NULL without NAME */
+};
+
+static struct {
+    struct spinlock lock;
+    char lines[LINES_WAITING][LINE_MAX + 1];
+    u32 head, tail; /* count up for ever */
+} waiting = {.lock = SPINLOCK_INIT(RANK_MONITOR)};
+
+static struct monitor_host host;
+static bool leaving; /* the machine is about to end: a VM that stops now is no news */
+
+static void lines_run(struct sched_work *work);
+static void ends_judge(struct sched_work *work);
+static struct sched_work lines_work = {.run = lines_run};
+static struct sched_work ends_work = {.run = ends_judge};
+
+static const char *const state_names[] = {
+    [VM_ABSENT] = "absent",
+    [VM_RUNNING] = "running",
+    [VM_POWERED_OFF] = "powered off",
+    [VM_STOPPED] = "stopped",
+};
+
+/* ---------------------------------------------------------------- lists and figures */
+
+static void vm_list(struct vm *none)
+{
+    u32 i, j;
+
+    (void)none;
+    console_printf("%-20s %-12s %10s %10s %6s %12s  %s\n", "NAME", "STATE", "GIVEN", "MEMORY", "VCPUS",
+                   "CPU TIME", "WHY");
+    for (i = 0; i < vm_count; i++) {
+        const struct vm *vm = vms[i];
+        u64 ticks = 0, ms;
+
+        for (j = 0; j < vm->vcpu_count; j++)
+            ticks += vm->vcpus[j] ? vm->vcpus[j]->sched.ran : 0;
+        ms = tsc_to_ns(ticks) / 1000000;
+        console_printf(
+            "%-20s %-12s %6llu MiB %6llu MiB %6u %8llu.%03llu  %s\n", vm->name, state_names[vm->state],
+            (unsigned long long)(frame_owned(frame_owner_guest(vm->index)) * PAGE_SIZE) >> 20,
+            (unsigned long long)vm->config->memory >> 20, vm->config->vcpus, (unsigned long long)ms / 1000,
+            (unsigned long long)ms % 1000, vm->state == VM_RUNNING ? "" : vm->why);
+    }
+    if (!vm_count)
+        console_printf(
+            "There is no VM: the configuration describes none that could be used; `log` says why.\n");
+}
+
+static void vm_statistics(struct vm *vm)
+{
+    u64 sum = 0, count;
+    u32 kind, i;
+
+    for (kind = 0; kind < EXIT_KIND_COUNT; kind++) {
+        for (count = 0, i = 0; i < vm->vcpu_count; i++)
+            count += vm->vcpus[i] ? vm->vcpus[i]->exits[kind] : 0;
+        if (count)
+            console_printf("%14llu  %s\n", (unsigned long long)count, exit_kind_names[kind]);
+        sum += count;
+    }
+    console_printf("%14llu  exits in all\n", (unsigned long long)sum);
+    console_printf("%14llu  KiB of guest memory given\n",
+                   (unsigned long long)frame_owned(frame_owner_guest(vm->index)) * (PAGE_SIZE >> 10));
+    console_printf("%14llu  KiB of lintel's memory kept for it\n",
+                   (unsigned long long)frame_owned(frame_owner_support(vm->index)) * (PAGE_SIZE >> 10));
+    if (vm->console && console_input_dropped(vm->console))
+        console_printf("%14llu  typed bytes dropped, as it did not read them\n",
+                       (unsigned long long)console_input_dropped(vm->console));
+}
+
+static void log_write(void *context, const char *text, size_t size)
+{
+    (void)context;
+    console_printf("%.*s", (int)size, text);
+}
+
+static void log_show(struct vm *none)
+{
+    (void)none;
+    log_replay(log_write, NULL);
+}
+
+/* ---------------------------------------------------------------- the lives of VMs */
+
+static void vm_start_command(struct vm *vm)
+{
+    int error = vm_start(vm);
+
+    if (error == -EALREADY)
+        console_printf("VM %s runs already; `vm reset %s` would begin it anew.\n", vm->name, vm->name);
+    else if (error)
+        console_printf("VM %s could not be started (error %d): %s\n", vm->name, -error, vm->why);
+    else
+        console_printf("VM %s runs; `console %s` shows it.\n", vm->name, vm->name);
+}
+
+static void vm_stop_command(struct vm *vm)
+{
+    if (vm->state == VM_RUNNING)
+        vm_stop(vm, "by the operator");
+    else
+        console_printf("VM %s does not run: it is %s.\n", vm->name, state_names[vm->state]);
+}
+
+/* A VM that does not run any more has no machine to reset: starting it anew comes to the same. */
+static void vm_reset_command(struct vm *vm)
+{
+    if (vm->state == VM_RUNNING)
+        vm_request_reset(vm, "by the operator");
+    else
+        vm_start_command(vm);
+}
+
+static void console_command(struct vm *vm)
+{
+    if (vm->console)
+        console_focus(vm->console);
+    else
+        console_printf("VM %s has no console, because it could not be created: %s\n", vm->name, vm->why);
+}
+
+/* The machine ends; whatever still runs is stopped in order first. */
+static void vms_end(const char *what)
+{
+    u32 i;
+
+    leaving = true;
+    log_info("The operator wants the machine to %s.", what);
+    for (i = 0; i < vm_count; i++)
+        if (vms[i]->state == VM_RUNNING)
+            vm_stop(vms[i], "by the operator, who wants the machine to %s", what);
+}
+
+static void shutdown_command(struct vm *none)
+{
+    (void)none;
+    vms_end("power off");
+    host.power_off();
+}
+
+static void reboot_command(struct vm *none)
+{
+    (void)none;
+    vms_end("boot anew");
+    host.reset();
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static void help_show(struct vm *none);
+
+static const struct command commands[] = {
+    {"help", "", "this list", help_show},
+    {"vm list", "", "every VM: state, memory given and promised, CPU time, why it does not run", vm_list},
+    {"vm start", "NAME", "start a VM that does not run", vm_start_command},
+    {"vm stop", "NAME", "stop a VM, as if its plug were pulled", vm_stop_command},
+    {"vm reset", "NAME", "begin a VM anew", vm_reset_command},
+    {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
+    {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
+    {"log", "", "lintel's log, from the oldest line that is kept", log_show},
+    {"shutdown", "", "stop all VMs and power the machine off", shutdown_command},
+    {"reboot", "", "stop all VMs and reset the machine", reboot_command},
+};
+
+static void help_show(struct vm *none)
+{
+    size_t i;
+
+    (void)none;
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        const struct command *command = &commands[i];
+        int used = (int)(strlen(command->verb) + strlen(command->arguments));
+
+        console_printf("  %s %s%*s%s\n", command->verb, command->arguments, 18 - used, "", command->help);
+    }
+}
+
+struct words {
+    unsigned count; /* may be more than WORDS_MAX, which alone are kept */
+    char *word[WORDS_MAX];
+};
+
+/* Split text in place at spaces. */
+static void words_split(char *text, struct words *words)
+{
+    words->count = 0;
+    for (;;) {
+        while (*text == ' ')
+            *text++ = '\0';
+        if (!*text)
+            return;
+        if (words->count < WORDS_MAX)
+            words->word[words->count] = text;
+        words->count++;
+        while (*text && *text != ' ')
+            text++;
+    }
+}
+
+/* How many words of the line are the verb of command: 0 when it is another one. */
+static unsigned verb_match(const struct command *command, const struct words *words)
+{
+    char verb[2 * LINE_MAX];
+
+    if (strcmp(command->verb, words->word[0]) == 0)
+        return 1;
+    if (words->count < 2)
+        return 0;
+    snprintf(verb, sizeof(verb), "%s %s", words->word[0], words->word[1]);
+    return strcmp(command->verb, verb) == 0 ? 2 : 0;
+}
+
+static void verb_refuse(const struct words *words)
+{
+    size_t first = strlen(words->word[0]), i;
+    char right[256] = "";
+
+    /* "vm what": the verbs that begin alike are what might be meant, else all of them. */
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        const char *verb = commands[i].verb;
+        size_t used = strlen(right);
+
+        if (strncmp(verb, words->word[0], first) == 0 && verb[first] == ' ')
+            snprintf(right + used, sizeof(right) - used, "%s%s", used ? ", " : "", verb);
+    }
+    if (right[0]) {
+        console_printf("\"%s %s\" is no command; right would be %s.\n", words->word[0],
+                       words->count > 1 ? words->word[1] : "...", right);
+        return;
+    }
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        size_t used = strlen(right);
+
+        snprintf(right + used, sizeof(right) - used, "%s%s", used ? ", " : "", commands[i].verb);
+    }
+    console_printf("\"%s\" is no command; right would be %s.\n", words->word[0], right);
+}
+
+static struct vm *vm_named(const char *name)
+{
+    struct vm *vm = vm_find(name);
+    char right[256] = "";
+    u32 i;
+
+    if (vm)
+        return vm;
+    for (i = 0; i < vm_count && strlen(right) + VM_NAME_MAX + 2 < sizeof(right); i++) {
+        size_t used = strlen(right);
+
+        snprintf(right + used, sizeof(right) - used, "%s%s", used ? ", " : "", vms[i]->name);
+    }
+    if (vm_count)
+        console_printf("There is no VM called %s; right would be %s%s.\n", name,
+                       vm_count > 1 ? "one of " : "", right);
+    else
+        console_printf("There is no VM called %s, nor any other.\n", name);
+    return NULL;
+}
+
+static void command_run(const struct command *command, const struct words *words, unsigned used)
+{
+    unsigned wanted = command->arguments[0] ? 1 : 0;
+    struct vm *vm = NULL;
+
+    if (words->count - used != wanted) {
+        console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb,
+                       wanted ? "the name of one VM" : "no argument", command->verb, wanted ? " " : "",
+                       command->arguments);
+        return;
+    }
+    if (wanted)
+        vm = vm_named(words->word[used]);
+    if (vm || !wanted)
+        command->run(vm);
+}
+
+static void line_run(char *text)
+{
+    struct words words;
+    size_t i;
+
+    words_split(text, &words);
+    if (!words.count)
+        return;
+    for (i = 0; i < ARRAY_SIZE(commands); i++) {
+        unsigned used = verb_match(&commands[i], &words);
+
+        if (used) {
+            command_run(&commands[i], &words, used);
+            return;
+        }
+    }
+    verb_refuse(&words);
+}
+
+/*
+ * ---------------------------------------------------------------- from the interrupt to the boot CPU's
+ * work
+ */
+
+static bool line_next(char *text)
+{
+    bool any;
+
+    spinlock_take(&waiting.lock);
+    any = waiting.head != waiting.tail;
+    if (any)
+        memcpy(text, waiting.lines[waiting.tail++ % LINES_WAITING], LINE_MAX + 1);
+    spinlock_release(&waiting.lock);
+    return any;
+}
+
+static void lines_run(struct sched_work *work)
+{
+    char text[LINE_MAX + 1];
+
+    (void)work;
+    while (line_next(text)) {
+        line_run(text);
+        console_prompt();
+    }
+}
+
+/* The console hands over a finished line; its interrupt must not wait for what the line wants. */
+static void line_queue(const char *text)
+{
+    bool room;
+
+    spinlock_take(&waiting.lock);
+    room = waiting.head - waiting.tail < LINES_WAITING;
+    if (room)
+        string_copy(waiting.lines[waiting.head++ % LINES_WAITING], text, LINE_MAX + 1);
+    spinlock_release(&waiting.lock);
+    if (room)
+        sched_work_queue(&lines_work);
+    else
+        console_printf("\"%s\" is dropped: %u lines wait already; right would be to wait for the prompt.\n",
+                       text, LINES_WAITING);
+}
+
+/* ---------------------------------------------------------------- the end of VMs */
+
+static u32 vms_count(enum vm_state state)
+{
+    u32 count = 0, i;
+
+    for (i = 0; i < vm_count; i++)
+        count += vms[i]->state == state;
+    return count;
+}
+
+/* Judge once the VM that ended has left its vCPUs: runs as work, whoever called. */
+static void ends_judge(struct sched_work *work)
+{
+    (void)work;
+    if (leaving || vms_count(VM_RUNNING))
+        return;
+    console_printf("\n");
+    if (vm_count && vms_count(VM_POWERED_OFF) == vm_count) {
+        leaving = true;
+        log_info("Every VM has powered itself off; the machine does the same.");
+        host.power_off();
+    }
+    log_info("No VM runs any more: %u stopped, %u powered off, %u could not be created.",
+             vms_count(VM_STOPPED), vms_count(VM_POWERED_OFF), vms_count(VM_ABSENT));
+    console_printf(
+        "`vm list` says why, `vm start NAME` starts one anew, `shutdown` powers the machine off.\n");
+    console_focus(NULL);
+}
+
+void monitor_vm_ended(void)
+{
+    sched_work_queue(&ends_work);
+}
+
+void monitor_init(const struct monitor_host *new_host)
+{
+    host = *new_host;
+    console_set_command_handler(line_queue);
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: MIT */
+/* The monitor's commands, with VMs that are nothing but their names and states. */
+// sources: hv/operator/monitor.c hv/lib/string.c
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <asm-generic/errno.h>
+#include <cmocka.h>
+
+#include "arch/x86/machine/tsc.h"
+#include "hv/memory/frame.h"
+#include "hv/operator/console.h"
+#include "hv/operator/monitor.h"
+#include "hv/run/sched.h"
+
+struct vm *vms[VM_MAX];
+u32 vm_count;
+const char *const exit_kind_names[EXIT_KIND_COUNT] = {
+#define EXIT_KIND_NAME(name, text) text,
+    EXIT_KINDS(EXIT_KIND_NAME)
+#undef EXIT_KIND_NAME
+};
+
+static const struct vm_config config = {.memory = 64 << 20, .vcpus = 1};
+static struct vcpu web_vcpu;
+static struct vm web, db;
+static char said[8192], happened[1024];
+static struct console *focus;
+static void (*run_line)(const char *line);
+static struct sched_work *work[8];
+static unsigned work_count;
+static int start_result;
+
+/* ---------------------------------------------------------------- fakes */
+
+static void append(char *to, size_t size, const char *format, va_list args)
+{
+    size_t used = strlen(to);
+
+    assert_true(vsnprintf(to + used, size - used, format, args) < (int)(size - used));
+}
+
+static void note(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    append(happened, sizeof(happened), format, args);
+    va_end(args);
+}
+
+void console_printf(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    append(said, sizeof(said), format, args);
+    va_end(args);
+}
+
+void console_prompt(void)
+{
+    console_printf("> ");
+}
+
+void console_focus(struct console *console)
+{
+    focus = console;
+    note("focus;");
+}
+
+u64 console_input_dropped(const struct console *console)
+{
+    (void)console;
+    return 3;
+}
+
+void console_set_command_handler(void (*run)(const char *line))
+{
+    run_line = run;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    va_list args;
+
+    assert_int_equal(level, LOG_INFO);
+    note("log: ");
+    va_start(args, format);
+    append(happened, sizeof(happened), format, args);
+    va_end(args);
+    note(";");
+}
+
+void log_replay(void (*write)(void *context, const char *text, size_t size), void *context)
+{
+    write(context, "[lintel] one\n[", 13);
+    write(context, "[lintel] two\n[", 13);
+}
+
+void sched_work_queue(struct sched_work *item)
+{
+    assert_true(work_count < ARRAY_SIZE(work));
+    if (!item->queued)
+        work[work_count++] = item;
+    item->queued = true;
+}
+
+static void work_run(void)
+{
+    unsigned i;
+
+    for (i = 0; i < work_count; i++) {
+        work[i]->queued = false;
+        work[i]->run(work[i]);
+    }
+    work_count = 0;
+}
+
+struct vm *vm_find(const char *name)
+{
+    u32 i;
+
+    for (i = 0; i < vm_count; i++)
+        if (strcmp(vms[i]->name, name) == 0)
+            return vms[i];
+    return NULL;
+}
+
+int vm_start(struct vm *vm)
+{
+    note("start %s;", vm->name);
+    return start_result;
+}
+
+void vm_stop(struct vm *vm, const char *format, ...)
+{
+    va_list args;
+
+    note("stop %s: ", vm->name);
+    va_start(args, format);
+    append(happened, sizeof(happened), format, args);
+    va_end(args);
+    note(";");
+    vm->state = VM_STOPPED;
+    monitor_vm_ended();
+}
+
+void vm_request_reset(struct vm *vm, const char *why)
+{
+    note("reset %s: %s;", vm->name, why);
+}
+
+u64 frame_owned(frame_owner_t owner)
+{
+    return owner == frame_owner_guest(0) ? 512 : owner == frame_owner_support(0) ? 10 : 0;
+}
+
+u64 tsc_to_ns(u64 ticks)
+{
+    return ticks;
+}
+
+/* The ends of the machine never return in real life. */
+static jmp_buf machine_end;
+
+static NORETURN void power_off(void)
+{
+    note("power off");
+    longjmp(machine_end, 1);
+}
+
+static NORETURN void reset(void)
+{
+    note("machine reset");
+    longjmp(machine_end, 1);
+}
+
+/* ---------------------------------------------------------------- helpers */
+
+static void queue(const char *line)
+{
+    run_line(line);
+}
+
+static void type(const char *line)
+{
+    said[0] = happened[0] = '\0';
+    queue(line);
+    work_run();
+}
+
+static int setup(void **state)
+{
+    static const struct monitor_host host = {power_off, reset};
+
+    (void)state;
+    web = (struct vm){.name = "web", .index = 0, .state = VM_RUNNING, .config = &config, .vcpu_count = 1};
+    db = (struct vm){
+        .name = "db", .index = 1, .state = VM_STOPPED, .why = "its disk burnt", .config = &config};
+    web.vcpus[0] = &web_vcpu;
+    web.console = (struct console *)&web; /* compared, never used */
+    vms[0] = &web;
+    vms[1] = &db;
+    vm_count = 2;
+    work_count = 0;
+    start_result = 0;
+    monitor_init(&host);
+    said[0] = happened[0] = '\0';
+    return 0;
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *line, *sentence;
+    } rows[] = {
+        {"", "> "},
+        {"   ", "> "},
+        {"halt",
+         "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, console, stats, "
+         "log, shutdown, reboot.\n> "},
+        {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
+        {"vm kill web",
+         "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
+        {"HELP",
+         "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, console, stats, "
+         "log, shutdown, reboot.\n> "},
+        {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
+        {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
+        {"vm list all", "vm list takes no argument; right would be `vm list`.\n> "},
+        {"shutdown now please a b c", "shutdown takes no argument; right would be `shutdown`.\n> "},
+        {"stats mail", "There is no VM called mail; right would be one of web, db.\n> "},
+        {"vm stop db", "VM db does not run: it is stopped.\n> "},
+        {"console db", "VM db has no console, because it could not be created: its disk burnt\n> "},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(rows); i++) {
+        type(rows[i].line);
+        assert_string_equal(said, rows[i].sentence);
+        assert_string_equal(happened, "");
+    }
+    vm_count = 1;
+    type("stats mail");
+    assert_string_equal(said, "There is no VM called mail; right would be web.\n> ");
+    vm_count = 0;
+    type("stats mail");
+    assert_string_equal(said, "There is no VM called mail, nor any other.\n> ");
+}
+
+static void test_lives(void **state)
+{
+    (void)state;
+    type("  vm   start  db ");
+    assert_string_equal(happened, "start db;");
+    assert_string_equal(said, "VM db runs; `console db` shows it.\n> ");
+    start_result = -EALREADY;
+    type("vm start web");
+    assert_string_equal(said, "VM web runs already; `vm reset web` would begin it anew.\n> ");
+    start_result = -ENOMEM;
+    type("vm start db");
+    assert_string_equal(said, "VM db could not be started (error 12): its disk burnt\n> ");
+    start_result = 0;
+    type("vm reset web");
+    assert_string_equal(happened, "reset web: by the operator;");
+    type("vm reset db");
+    assert_string_equal(happened, "start db;");
+    type("console web");
+    assert_ptr_equal(focus, web.console);
+}
+
+static void test_figures(void **state)
+{
+    (void)state;
+    web_vcpu.sched.ran = 1234567890;
+    web_vcpu.exits[EXIT_CPUID] = 7;
+    web_vcpu.exits[EXIT_HLT] = 35;
+    type("vm list");
+    assert_non_null(strstr(said, "NAME"));
+    assert_non_null(
+        strstr(said, "web                  running           2 MiB     64 MiB      1        1.234  \n"));
+    assert_non_null(
+        strstr(said, "db                   stopped           0 MiB     64 MiB      1        0.000  its disk "
+                     "burnt\n"));
+    type("stats web");
+    assert_string_equal(said, "             7  cpuid\n"
+                              "            35  hlt\n"
+                              "            42  exits in all\n"
+                              "          2048  KiB of guest memory given\n"
+                              "            40  KiB of lintel's memory kept for it\n"
+                              "             3  typed bytes dropped, as it did not read them\n> ");
+    type("log");
+    assert_string_equal(said, "[lintel] one\n[lintel] two\n> ");
+    type("help");
+    assert_non_null(strstr(said, "  vm reset NAME      begin a VM anew\n"));
+    assert_non_null(strstr(said, "  reboot             stop all VMs and reset the machine\n"));
+}
+
+/*
+ * A line does nothing before the boot CPU comes to it; those that come meanwhile wait, but not without end.
+ */
+static void test_queue(void **state)
+{
+    unsigned i;
+
+    (void)state;
+    for (i = 0; i < 9; i++)
+        queue(i < 8 ? "vm start db" : "vm stop web");
+    assert_string_equal(
+        said, "\"vm stop web\" is dropped: 8 lines wait already; right would be to wait for the prompt.\n");
+    assert_string_equal(happened, "");
+    work_run();
+    assert_string_equal(happened, "start db;start db;start db;start db;start db;start db;start db;start db;");
+    type("vm start db");
+    assert_string_equal(happened, "start db;");
+}
+
+static void test_last_vm_ends(void **state)
+{
+    (void)state;
+    monitor_vm_ended(); /* another one runs: nothing is said */
+    work_run();
+    assert_string_equal(happened, "");
+    assert_string_equal(said, "");
+    web.state = VM_POWERED_OFF;
+    monitor_vm_ended();
+    assert_string_equal(happened, "");
+    work_run();
+    assert_string_equal(happened,
+                        "log: No VM runs any more: 1 stopped, 1 powered off, 0 could not be created.;focus;");
+    assert_null(focus);
+    assert_string_equal(
+        said, "\n`vm list` says why, `vm start NAME` starts one anew, `shutdown` powers the machine "
+              "off.\n");
+}
+
+static void test_none_created(void **state)
+{
+    (void)state;
+    web.state = VM_POWERED_OFF;
+    db.state = VM_ABSENT;
+    monitor_vm_ended();
+    work_run();
+    assert_string_equal(happened,
+                        "log: No VM runs any more: 0 stopped, 1 powered off, 1 could not be created.;focus;");
+    vm_count = 0;
+    happened[0] = '\0';
+    monitor_vm_ended();
+    work_run();
+    assert_string_equal(happened,
+                        "log: No VM runs any more: 0 stopped, 0 powered off, 0 could not be created.;focus;");
+}
+
+/* These end the machine, and the monitor with it: they come last. */
+static void test_reboot(void **state)
+{
+    (void)state;
+    if (!setjmp(machine_end))
+        type("reboot");
+    assert_string_equal(happened,
+                        "log: The operator wants the machine to boot anew.;"
+                        "stop web: by the operator, who wants the machine to boot anew;machine reset");
+}
+
+static void test_shutdown(void **state)
+{
+    (void)state;
+    if (!setjmp(machine_end))
+        type("shutdown");
+    assert_string_equal(happened, "log: The operator wants the machine to power off.;"
+                                  "stop web: by the operator, who wants the machine to power off;power off");
+}
+
+static void test_all_powered_off(void **state)
+{
+    (void)state;
+    web.state = db.state = VM_POWERED_OFF;
+    monitor_vm_ended();
+    if (!setjmp(machine_end))
+        work_run();
+    assert_string_equal(happened,
+                        "log: Every VM has powered itself off; the machine does the same.;power off");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_refusals, setup),        cmocka_unit_test_setup(test_lives, setup),
+        cmocka_unit_test_setup(test_figures, setup),         cmocka_unit_test_setup(test_queue, setup),
+        cmocka_unit_test_setup(test_last_vm_ends, setup),    cmocka_unit_test_setup(test_none_created, setup),
+        cmocka_unit_test_setup(test_all_powered_off, setup), cmocka_unit_test_setup(test_reboot, setup),
+        cmocka_unit_test_setup(test_shutdown, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
