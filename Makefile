@@ -179,8 +179,9 @@ $(DEFAULT_CONF): docs/examples/debian.conf
 .PHONY: iso
 iso: $(BUILD)/lintel.iso
 
-$(BUILD)/lintel.iso: $(BUILD)/lintel.elf $(CONF) tools/mkiso boot/grub.cfg \
-		$(if $(filter $(DEFAULT_CONF),$(CONF)),$(GUEST)/vmlinuz $(GUEST)/initrd.img) $(BUILD)/.conf
+# What another configuration names is not known here, so its ISO is always made anew.
+$(BUILD)/lintel.iso: $(BUILD)/lintel.elf $(CONF) tools/mkiso $(wildcard tools/lib/*.py) boot/grub.cfg \
+		$(if $(filter $(DEFAULT_CONF),$(CONF)),$(GUEST)/vmlinuz $(GUEST)/initrd.img,FORCE) $(BUILD)/.conf
 	tools/mkiso $(CONF) --lintel $< -o $@
 
 # Which configuration the ISO was made of is part of what it depends on.
