@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The answers to exits that touch devices: ports and memory without RAM. Called by the dispatcher on the vCPU's own CPU; no
+ * lock but those that buses and memory take. IN and OUT are the hot path.
+ */
+#include "hv/lib/errno.h"
+#include "hv/lib/printf.h"
+#include "hv/run/emulate.h"
+#include "hv/run/exit.h"
+
+#define CODE_BYTES 15
+
+/* The bytes at RIP for a message, "8b 04 25 ..." or that they can't be had. */
+static const char *describe_code(struct vcpu *vcpu, char *text, size_t size)
+{
+    u8 bytes[CODE_BYTES];
+    unsigned count = emulate_fetch_bytes(vcpu, bytes, CODE_BYTES);
+    size_t at = 0;
+
+    if (count == 0)
+        return "not readable";
+    for (unsigned i = 0; i < count && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%02x", i ? " " : "", bytes[i]);
+    return text;
+}
+
+static void port_string(struct vcpu *vcpu, struct vmexit *x)
+{
+    char code[CODE_BYTES * 3 + 1];
+    int err = emulate_string_io(vcpu, x);
+
+    if (!err || err == -EAGAIN)
+        return;
+    vm_stop(
+        vcpu->vm,
+        "vCPU %u at rip %#lx: string I/O on port %#x with operands outside RAM and devices, or unknown code: %s",
+        vcpu->index, vcpu->regs.rip, x->io.port, describe_code(vcpu, code, sizeof(code)));
+}
+
+/* AL and AX leave the rest of RAX alone, EAX clears the upper half. */
+static void set_rax(struct vcpu *vcpu, unsigned size, u32 value)
+{
+    u64 kept = size == 4 ? 0 : vcpu->regs.gpr[RAX] & (~0ull << (8 * size));
+
+    vcpu->regs.gpr[RAX] = kept | value;
+}
+
+void exit_port(struct vcpu *vcpu, struct vmexit *x)
+{
+    if (unlikely(x->io.string)) {
+        port_string(vcpu, x);
+        return;
+    }
+    if (x->io.in)
+        set_rax(vcpu, x->io.size, port_bus_read(vcpu->vm->ports, vcpu, x->io.port, x->io.size));
+    else
+        port_bus_write(vcpu->vm->ports, vcpu, x->io.port, x->io.size, (u32)vcpu->regs.gpr[RAX]);
+    vcpu_skip(vcpu, x);
+}
+
+static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
+{
+    char code[CODE_BYTES * 3 + 1];
+
+    if (unlikely(x->fault.table_walk)) {
+        vm_stop(vcpu->vm, "vCPU %u at rip %#lx has a page table at gpa %#lx, where no RAM is", vcpu->index,
+                vcpu->regs.rip, x->fault.gpa);
+        return;
+    }
+    if (unlikely(x->fault.fetch)) {
+        vm_stop(vcpu->vm, "vCPU %u jumped to rip %#lx, gpa %#lx, where no RAM is", vcpu->index,
+                vcpu->regs.rip, x->fault.gpa);
+        return;
+    }
+    if (likely(emulate_mmio(vcpu, x->fault.gpa) != -ENOTSUP))
+        return;
+    vm_stop(vcpu->vm, "vCPU %u at rip %#lx: %s gpa %#lx, where no RAM is, by no instruction for devices: %s",
+            vcpu->index, vcpu->regs.rip, x->fault.write ? "wrote" : "read", x->fault.gpa,
+            describe_code(vcpu, code, sizeof(code)));
+}
+
+void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
+{
+    int err = guest_memory_fault(&vcpu->vm->memory, x->fault.gpa);
+
+    if (!err)
+        return;
+    if (likely(err == -ENXIO))
+        access_hole(vcpu, x);
+    else
+        vm_stop(vcpu->vm, "vCPU %u touched gpa %#lx, and the host has no memory left for it (error %d)",
+                vcpu->index, x->fault.gpa, -err);
+}
