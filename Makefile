@@ -102,7 +102,7 @@ $(BUILD)/%.asl.o: $(BUILD)/%.aml
 $(BUILD)/%/asm_offsets.inc: %/asm_offsets.c $(BUILD)/.flags | $(RUN_PACKAGES)
 	@mkdir -p $(@D)
 	$(call SAY,CC)$(CC) $(CFLAGS) -MMD -MP -MT $@ -MF $(@:.inc=.d) -S -o $(@:.inc=.s) $<
-	sed -n 's/^.*->\([A-Za-z_][A-Za-z0-9_]*\) \$$\{0,1\}\(-\{0,1\}[0-9][0-9]*\).*$$/\1 equ \2/p' $(@:.inc=.s) > $@
+	@sed -n 's/^.*->\([A-Za-z_][A-Za-z0-9_]*\) \$$\{0,1\}\(-\{0,1\}[0-9][0-9]*\).*$$/\1 equ \2/p' $(@:.inc=.s) > $@
 
 # Two links: the first tells where the functions are, the second carries the table that says so. The table
 # stands behind all text, so that it moves none of the functions it names; tools/symbols proves it.
@@ -110,7 +110,12 @@ $(BUILD)/symbols-none.c: tools/symbols
 	@mkdir -p $(@D)
 	tools/symbols none > $@
 
-$(BUILD)/lintel.first: $(OBJECTS) $(BUILD)/symbols-none.o linker.ld
+# A source that is gone leaves the list shorter, which no object's date shows.
+$(BUILD)/.objects: FORCE
+	@mkdir -p $(@D)
+	@echo '$(OBJECTS)' | cmp -s - $@ || echo '$(OBJECTS)' > $@
+
+$(BUILD)/lintel.first: $(OBJECTS) $(BUILD)/symbols-none.o linker.ld $(BUILD)/.objects
 	$(call SAY,LD)$(LD) $(LDFLAGS) -T linker.ld -o $@ $(OBJECTS) $(BUILD)/symbols-none.o $$($(CC) -print-libgcc-file-name)
 
 $(BUILD)/symbols.c: $(BUILD)/lintel.first tools/symbols
@@ -280,6 +285,7 @@ endif
 
 .PHONY: unit
 unit: $(UNIT_BINARIES)
+	$(PYTEST) tests/test_unit.py
 
 FUZZ_SECONDS ?= 20
 .PHONY: fuzz

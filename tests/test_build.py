@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""What the build promises: the same bytes wherever and whenever, both compilers, floors that are kept."""
+import os
+import shutil
+import subprocess
+
+import pytest
+from support import BUILD, ROOT, SCALE
+
+TREE = ['Makefile', 'linker.ld', 'tools', 'boot', 'arch', 'hv', 'guest', 'drivers']
+
+
+def copy_tree(folder):
+    folder.mkdir()
+    for name in TREE:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    return folder
+
+
+def make(folder, *arguments):
+    """Run make in a folder; the packages and the font that this tree already has serve it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
+    done = subprocess.run(['make', '-j2', 'SHARED=%s' % (ROOT / 'build'), 'BUILD=build', *arguments], cwd=folder,
+                          env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=600 * SCALE)
+    assert done.returncode == 0, done.stdout.decode(errors='replace')[-4000:]
+    return done.stdout.decode()
+
+
+@pytest.mark.skipif(BUILD != ROOT / 'build', reason='compares with the plain build of gcc')
+def test_the_same_bytes_in_another_folder_and_nothing_to_do_again(tmp_path):
+    folder = copy_tree(tmp_path / 'elsewhere')
+    make(folder)
+    built = (folder / 'build/lintel.elf').read_bytes()
+    assert built == (BUILD / 'lintel.elf').read_bytes()
+    assert os.fsencode(tmp_path) not in built
+    again = make(folder)
+    assert 'LD' not in again and 'CC' not in again
+    (folder / 'drivers/font.h').touch()
+    assert 'font.o' in make(folder)
+
+
+def test_clang_builds_it_too(tmp_path):
+    make(copy_tree(tmp_path / 'elsewhere'), 'CC=clang')
+
+
+def test_the_debug_build(tmp_path):
+    make(copy_tree(tmp_path / 'elsewhere'), 'DEBUG=1')
+
+
+def check_floors(folder):
+    return subprocess.run([ROOT / 'tools/check-floors'], cwd=folder, capture_output=True, text=True)
+
+
+def test_the_floors_are_kept():
+    done = check_floors(ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('path, line, sentence', [
+    ('hv/lib/planted.c', '#include "hv/run/vm.h"', 'hv/lib may not lean on hv/run/vm.h'),
+    ('hv/run/planted.c', '#include "arch/x86/svm/vmcb.h"', 'hv/run may not lean on arch/x86/svm/vmcb.h'),
+    ('guest/devices/planted.c', '#include "drivers/serial.h"', 'guest may not lean on drivers/serial.h'),
+    ('arch/x86/svm/planted.c', '#include "arch/x86/vmx/vmcs.h"', 'may not lean on arch/x86/vmx/vmcs.h'),
+    ('hv/lib/planted.c', '#include <stdio.h>', '<stdio.h> is not there without an operating system'),
+    ('hv/run/planted.c', 'int vmcb_size;', 'vmcb_size is a word of arch/x86/svm'),
+])
+def test_a_planted_breach_of_the_floors_is_seen(path, line, sentence, tmp_path):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(line + '\n')
+    done = check_floors(tmp_path)
+    assert done.returncode == 1 and sentence in done.stderr
