@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import re
 import signal
 import time
 
@@ -124,3 +125,33 @@ def run_in_guest(machine, command, timeout=60):
     machine.expect(r'\r\n', timeout)    # the echo of what was typed
     machine.expect(PROMPT, timeout)
     return machine.child.before.replace('\r', '')
+
+
+# ---------------------------------------------------------------- the screen
+
+def read_font():
+    """Glyph (16 bytes) -> character, of the font that the build took."""
+    rows = re.findall(r'^\t\{(.*)\},$', (BUILD / 'font.c').read_text(), re.M)
+    glyphs = {}
+    for code, row in enumerate(rows):
+        glyph = bytes(int(word, 16) for word in row.split(', '))
+        if 0x20 <= code < 0x7f:
+            glyphs[glyph] = chr(code)
+    return glyphs
+
+
+def read_screen(ppm):
+    """The text on a screen dump: a list of lines, `?` for shapes that are no letters of the console font."""
+    head = re.match(rb'P6\s+(\d+)\s+(\d+)\s+255\s', ppm)
+    width, height = int(head.group(1)), int(head.group(2))
+    pixels = ppm[head.end():]
+    glyphs, lines = read_font(), []
+    for top in range(0, height - 15, 16):
+        line = ''
+        for left in range(0, width - 7, 8):
+            rows = [pixels[((top + y) * width + left) * 3:((top + y) * width + left + 8) * 3] for y in range(16)]
+            ground = rows[0][:3]
+            line += glyphs.get(bytes(sum(0x80 >> x for x in range(8) if row[3 * x:3 * x + 3] != ground)
+                                     for row in rows), '?')
+        lines.append(line.rstrip())
+    return lines
