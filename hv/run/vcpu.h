@@ -18,17 +18,43 @@ struct vcpu_regs {
     u64 rip;
 };
 
-enum vcpu_register { REGISTER_RSP, REGISTER_RFLAGS, REGISTER_CR0, REGISTER_CR2, REGISTER_CR3, REGISTER_CR4, REGISTER_EFER,
-                     REGISTER_DR6, REGISTER_DR7, REGISTER_PAT, REGISTER_STAR, REGISTER_LSTAR, REGISTER_CSTAR,
-                     REGISTER_SFMASK, REGISTER_KERNEL_GS_BASE, REGISTER_SYSENTER_CS, REGISTER_SYSENTER_ESP,
-                     REGISTER_SYSENTER_EIP, REGISTER_COUNT };
+enum vcpu_register {
+    REGISTER_RSP,
+    REGISTER_RFLAGS,
+    REGISTER_CR0,
+    REGISTER_CR2,
+    REGISTER_CR3,
+    REGISTER_CR4,
+    REGISTER_EFER,
+    REGISTER_DR6,
+    REGISTER_DR7,
+    REGISTER_PAT,
+    REGISTER_STAR,
+    REGISTER_LSTAR,
+    REGISTER_CSTAR,
+    REGISTER_SFMASK,
+    REGISTER_KERNEL_GS_BASE,
+    REGISTER_SYSENTER_CS,
+    REGISTER_SYSENTER_ESP,
+    REGISTER_SYSENTER_EIP,
+    REGISTER_COUNT
+};
 
-enum segment { SEGMENT_ES, SEGMENT_CS, SEGMENT_SS, SEGMENT_DS, SEGMENT_FS, SEGMENT_GS, SEGMENT_LDTR, SEGMENT_TR,
-               SEGMENT_COUNT };
+enum segment {
+    SEGMENT_ES,
+    SEGMENT_CS,
+    SEGMENT_SS,
+    SEGMENT_DS,
+    SEGMENT_FS,
+    SEGMENT_GS,
+    SEGMENT_LDTR,
+    SEGMENT_TR,
+    SEGMENT_COUNT
+};
 
 /* attributes as in a descriptor's bytes 5 and 6: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11 */
-#define SEGMENT_PRESENT BIT(7)
-#define SEGMENT_LONG BIT(9)
+#define SEGMENT_PRESENT    BIT(7)
+#define SEGMENT_LONG       BIT(9)
 #define SEGMENT_DEFAULT_32 BIT(10)
 struct vcpu_segment {
     u16 selector;
@@ -51,10 +77,10 @@ struct vcpu_state {
 };
 
 /* requests: why the straight way back into the guest is not allowed; one test finds any of them. */
-#define REQUEST_INTERRUPT BIT(0)  /* the interrupt controller may have something to deliver */
-#define REQUEST_NMI BIT(1)        /* an NMI waits */
+#define REQUEST_INTERRUPT  BIT(0) /* the interrupt controller may have something to deliver */
+#define REQUEST_NMI        BIT(1) /* an NMI waits */
 #define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
-#define REQUEST_FLUSH BIT(3)      /* nested translations are stale */
+#define REQUEST_FLUSH      BIT(3) /* nested translations are stale */
 
 /* An exception or other event to deliver at the next entry. */
 enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFTWARE };
@@ -76,28 +102,28 @@ struct vcpu {
     u32 requests;          /* REQUEST_*, atomic */
     u32 index;             /* within the VM */
     struct vm *vm;
-    void *engine;          /* the engine's own part */
-    void *lapic;           /* guest/devices/lapic.c */
-    void *clock;           /* guest/policy/kvmclock.c */
-    u64 tsc_offset;        /* guest TSC = host TSC + offset */
+    void *engine;   /* the engine's own part */
+    void *lapic;    /* guest/devices/lapic.c */
+    void *clock;    /* guest/policy/kvmclock.c */
+    u64 tsc_offset; /* guest TSC = host TSC + offset */
     enum vcpu_power power;
-    bool halted_masked;    /* halted with IF = 0: only an NMI wakes it */
+    bool halted_masked; /* halted with IF = 0: only an NMI wakes it */
     u64 exits[EXIT_KIND_COUNT];
 
     /* Switched with the vCPU, not at each exit. */
-    u64 debug[4];     /* DR0 - DR3 */
+    u64 debug[4]; /* DR0 - DR3 */
     u64 xcr0, tsc_aux;
-    void *fpu;        /* XSAVE area */
+    void *fpu; /* XSAVE area */
 
     /* The scheduler's (hv/run/sched.h), under its lock. */
     struct {
         struct list_node node;
-        u32 cpu;      /* index of the CPU it belongs to */
-        bool queued, running;
+        u32 cpu;     /* index of the CPU it belongs to */
+        bool active; /* may be queued at all */
+        bool queued;
         u64 virtual_time; /* ticks of CPU it had, for fairness */
         u64 started;      /* host TSC when it was last given the CPU */
         u64 ran;          /* ticks in all */
-        u64 waited_since;
     } sched;
 };
 
@@ -132,7 +158,13 @@ void vcpu_inject_exception(struct vcpu *vcpu, u8 vector);
 void vcpu_inject_fault(struct vcpu *vcpu, u8 vector, u32 error_code);
 void vcpu_inject_page_fault(struct vcpu *vcpu, u64 address, u32 error_code);
 
+/* Make vCPU `index` of vm (the state is set later); -ENOMEM. */
 int vcpu_create(struct vm *vm, u32 index);
+/* What is switched with the vCPU and not at each exit; scheduler alone. */
+void vcpu_load(struct vcpu *vcpu);
+void vcpu_put(struct vcpu *vcpu);
+/* Debug registers, floating point, XCR0 and pending requests as after reset; the engine's state is set by the machine. */
+void vcpu_reset(struct vcpu *vcpu);
 void vcpu_destroy(struct vcpu *vcpu);
 
 #endif

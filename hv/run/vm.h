@@ -10,9 +10,10 @@
 #include "hv/run/bus.h"
 #include "hv/run/engine.h"
 #include "hv/run/vm_config.h"
+#include "hv/run/work.h"
 
 enum vm_state {
-    VM_ABSENT,      /* could not be created; `why` says it */
+    VM_ABSENT, /* could not be created; `why` says it */
     VM_RUNNING,
     VM_POWERED_OFF, /* by itself */
     VM_STOPPED,     /* by the monitor, or by a fault: `why` */
@@ -36,9 +37,9 @@ struct machine_ops {
 
 struct vm {
     char name[VM_NAME_MAX];
-    u32 index;                  /* number; owner of frames, p2m window */
+    u32 index; /* number; owner of frames, p2m window */
     enum vm_state state;
-    char why[160];              /* why it is not running */
+    char why[160]; /* why it is not running */
     const struct vm_config *config;
     struct spinlock lock;        /* RANK_VM: life cycle, memory */
     struct spinlock device_lock; /* RANK_DEVICE: all devices but local APICs */
@@ -47,18 +48,22 @@ struct vm {
     u32 vcpu_count;
     struct port_bus *ports;
     struct mmio_bus mmio;
-    void *machine;              /* guest/machine.c */
-    struct console *console;    /* hv/operator/console.c */
-    u64 triple_faults[3];       /* host TSC of the latest ones */
-    bool reset_wanted;          /* handled when its vCPUs have left the guest */
+    void *machine;           /* guest/machine.c */
+    struct console *console; /* hv/operator/console.c */
+    u64 triple_faults[2];    /* host TSC of the latest ones, newest first; 0 = none */
+    bool built;              /* memory, vCPUs and devices exist */
+    bool reset_wanted;       /* done by work when its vCPUs have left the guest */
+    struct sched_work work;
+    u64 exits[EXIT_KIND_COUNT]; /* of vCPUs that are gone since the last start */
+    u64 ran;                    /* ticks of CPU, likewise */
     struct log_limit log_limit;
 };
 
 extern struct vm *vms[VM_MAX];
 extern u32 vm_count;
 
-/* Create from a configuration and start. The config must live on. Returns the VM even if it could not be built (VM_ABSENT). */
-struct vm *vm_create(const struct vm_config *config);
+/* A VM that is absent yet: vm_start builds and runs it. config and console live on. NULL: no memory, or VM_MAX reached. */
+struct vm *vm_create(const struct vm_config *config, struct console *console);
 /* Start a VM that is absent, off or stopped, anew. 0, -EALREADY, or what creation says. */
 int vm_start(struct vm *vm);
 struct vm *vm_find(const char *name);
@@ -72,8 +77,15 @@ void vm_request_reset(struct vm *vm, const char *why);
 /* As the CPU does when a fault meets a double fault: prints state and code bytes, then resets, or stops at the third within 10 s. */
 void vm_triple_fault(struct vcpu *vcpu);
 
-/* Print registers, reason and the bytes at RIP on the log. */
+/* Print registers and the bytes at RIP on the log. */
 void vcpu_dump(struct vcpu *vcpu);
+
+/* Exits by kind and ticks of CPU since the last start, all vCPUs together. */
+void vm_exit_counts(const struct vm *vm, u64 counts[EXIT_KIND_COUNT]);
+u64 vm_ticks_ran(const struct vm *vm);
+
+/* Called on the boot CPU after a VM has ended and given its memory back. Set once at boot. */
+void vm_set_ended_hook(void (*ended)(void));
 
 extern const struct machine_ops *machine;
 
