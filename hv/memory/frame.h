@@ -63,6 +63,9 @@ frame_owner_t frame_owner(mfn_t mfn);
 int frame_promise(u64 frames, frame_owner_t owner); /* 0 or -ENOMEM */
 void frame_unpromise(u64 frames, frame_owner_t owner);
 mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner);
+/* Give back and have the same number of frames promised again, in one step: nobody can come between. */
+void frame_free_promised(mfn_t mfn, unsigned order, frame_owner_t owner);
+u64 frame_promised(frame_owner_t owner); /* frames that owner may still take */
 
 struct frame_statistics {
     u64 total, free, promised; /* frames */

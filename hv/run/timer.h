@@ -21,6 +21,7 @@ struct timer_queue {
     struct timer *first; /* the earliest */
     struct spinlock lock;
     u64 programmed;                    /* deadline the hardware knows */
+    bool running;                      /* in timer_queue_run, which programs the hardware at its end */
     void (*program)(u64 deadline_tsc); /* hardware of the CPU that owns the queue */
 };
 

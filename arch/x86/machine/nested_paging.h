@@ -32,6 +32,8 @@ struct nested_table {
     hpa_t (*page_alloc)(void *context); /* zeroed frame, 0 when out of memory */
     void (*page_free)(void *context, hpa_t page);
     void *context;
+    void (*flush)(void *flush_context); /* drop what any CPU remembers of these tables; NULL: none can */
+    void *flush_context;
     u64 pages; /* tables in use, the root among them */
 };
 
@@ -40,7 +42,7 @@ void nested_table_destroy(struct nested_table *table);
 
 /*
  * Map one page of PAGE_SIZE, SIZE_2M or SIZE_1G; both addresses aligned to it. A finer table in the way is
- * replaced only if it is empty (then freed: flush before), else -EEXIST; an equal or larger mapping in the way: -EEXIST.
+ * replaced only if it is empty (then freed, after flush), else -EEXIST; an equal or larger mapping in the way: -EEXIST.
  * -ENOMEM changes nothing.
  */
 int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 access);

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One guest's physical memory (contract in the header). The p2m is the truth, the nested tables follow it: a frame is
+ * entered in the p2m first, then mapped; it is unmapped first, then leaves the p2m.
+ * Called by nested-fault exits, loaders and devices. Functions that give frames take the VM's lock themselves.
+ */
+#include "hv/memory/guest_memory.h"
+
+#include "hv/lib/errno.h"
+#include "hv/lib/string.h"
+
+#define LOW_RAM_END    0x9f000ull /* below lies RAM, as the memory map says */
+#define LOW_END        0xa0000ull /* up to here it is reserved: the extended BIOS data area of a PC */
+#define FIRMWARE_START 0xe0000ull /* ACPI and SMBIOS tables are searched for here */
+#define FIRMWARE_END   0x100000ull
+#define BELOW_4G_END   0xc0000000ull
+#define GUEST_ACCESS   (NESTED_READ | NESTED_WRITE | NESTED_EXECUTE)
+
+static gfn_t gfn_of(gpa_t gpa)
+{
+    return gpa >> PAGE_SHIFT;
+}
+
+/* ---- the map ---- */
+
+static void region_add(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type)
+{
+    if (start >= end)
+        return;
+    memory->regions[memory->region_count++] = (struct guest_region){start, end, type};
+    memory->frames += gfn_of(end - start);
+}
+
+/* Does RAM stand behind all of [start, end)? Regions of different types may adjoin. */
+static bool is_backed(const struct guest_memory *memory, gpa_t start, gpa_t end)
+{
+    for (u32 i = 0; i < memory->region_count && start < end; i++)
+        if (start >= memory->regions[i].start && start < memory->regions[i].end)
+            start = memory->regions[i].end;
+    return start >= end;
+}
+
+/* The same for a range from outside, whose end may overflow. */
+static bool is_range_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    return bytes <= ~gpa && is_backed(memory, gpa, gpa + bytes);
+}
+
+/* Regions being rebuilt: neighbours of one type are one. */
+static int region_append(struct guest_region *regions, u32 *count, struct guest_region region)
+{
+    struct guest_region *last = *count > 0 ? &regions[*count - 1] : NULL;
+
+    if (region.start >= region.end)
+        return 0;
+    if (last != NULL && last->end == region.start && last->type == region.type) {
+        last->end = region.end;
+        return 0;
+    }
+    if (*count == GUEST_REGIONS)
+        return -ENOSPC;
+    regions[(*count)++] = region;
+    return 0;
+}
+
+int guest_memory_set_type(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type)
+{
+    struct guest_region regions[GUEST_REGIONS];
+    u32 count = 0;
+
+    if (start >= end || !IS_ALIGNED(start | end, PAGE_SIZE) || !is_backed(memory, start, end))
+        return -EINVAL;
+    for (u32 i = 0; i < memory->region_count; i++) {
+        const struct guest_region old = memory->regions[i];
+        gpa_t from = MIN(MAX(start, old.start), old.end), to = MIN(MAX(end, old.start), old.end);
+
+        if (region_append(regions, &count, (struct guest_region){old.start, from, old.type}) ||
+            region_append(regions, &count, (struct guest_region){from, to, type}) ||
+            region_append(regions, &count, (struct guest_region){to, old.end, old.type}))
+            return -ENOSPC;
+    }
+    memcpy(memory->regions, regions, count * sizeof(regions[0]));
+    memory->region_count = count;
+    return 0;
+}
+
+/* ---- creation and end ---- */
+
+static hpa_t table_page_alloc(void *context)
+{
+    const struct guest_memory *memory = context;
+    mfn_t mfn = frame_alloc(0, frame_owner_support(memory->vm));
+
+    return mfn == MFN_INVALID ? 0 : mfn << PAGE_SHIFT;
+}
+
+static void table_page_free(void *context, hpa_t page)
+{
+    const struct guest_memory *memory = context;
+
+    frame_free(page >> PAGE_SHIFT, 0, frame_owner_support(memory->vm));
+}
+
+static void regions_lay_out(struct guest_memory *memory, u64 bytes)
+{
+    u64 above = bytes > BELOW_4G_END ? bytes - BELOW_4G_END : 0;
+
+    memory->region_count = 0;
+    memory->frames = 0;
+    region_add(memory, 0, LOW_RAM_END, REGION_RAM);
+    region_add(memory, LOW_RAM_END, LOW_END, REGION_RESERVED);
+    region_add(memory, FIRMWARE_START, FIRMWARE_END, REGION_RESERVED);
+    region_add(memory, FIRMWARE_END, MIN(bytes, BELOW_4G_END), REGION_RAM);
+    region_add(memory, SIZE_4G, SIZE_4G + above, REGION_RAM);
+}
+
+int guest_memory_create(struct guest_memory *memory, u64 bytes)
+{
+    int status;
+
+    if (!IS_ALIGNED(bytes, PAGE_SIZE) || bytes < FIRMWARE_END ||
+        bytes > (P2M_GFN_LIMIT << PAGE_SHIFT) - SIZE_4G)
+        return -EINVAL;
+    regions_lay_out(memory, bytes);
+    status = frame_promise(memory->frames, frame_owner_guest(memory->vm));
+    if (status != 0)
+        return status;
+    status = p2m_init(&memory->p2m, memory->vm, frame_owner_support(memory->vm));
+    if (status != 0)
+        goto fail_p2m;
+    memory->nested.page_alloc = table_page_alloc;
+    memory->nested.page_free = table_page_free;
+    memory->nested.context = memory;
+    memory->nested.flush = memory->flush;
+    memory->nested.flush_context = memory->flush_context;
+    status = nested_table_init(&memory->nested);
+    if (status != 0)
+        goto fail_nested;
+    return 0;
+
+fail_nested:
+    p2m_destroy(&memory->p2m);
+fail_p2m:
+    frame_unpromise(memory->frames, frame_owner_guest(memory->vm));
+    return status;
+}
+
+static void flush(struct guest_memory *memory)
+{
+    if (memory->flush != NULL)
+        memory->flush(memory->flush_context);
+}
+
+/* Is [gfn, gfn + 2^order) one aligned block of machine frames? Then it can go back as one. */
+static bool is_block(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, unsigned order)
+{
+    for (u64 i = 0; i < BIT(order); i++)
+        if (p2m_lookup_slow(&memory->p2m, gfn + i) != mfn + i)
+            return false;
+    return true;
+}
+
+/* Every frame goes back to the promise it came from. Nothing maps them any more, every TLB has forgotten them. */
+static void frames_give_back(struct guest_memory *memory)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+    gfn_t gfn = 0;
+
+    for (;;) {
+        unsigned order = FRAME_ORDER_4K;
+        mfn_t mfn;
+
+        gfn = p2m_next_present(&memory->p2m, gfn, P2M_GFN_LIMIT);
+        if (gfn == P2M_GFN_LIMIT)
+            return;
+        mfn = p2m_lookup_slow(&memory->p2m, gfn);
+        if (IS_ALIGNED(gfn | mfn, BIT(FRAME_ORDER_2M)) && is_block(memory, gfn, mfn, FRAME_ORDER_2M))
+            order = FRAME_ORDER_2M;
+        for (u64 i = 0; i < BIT(order); i++)
+            p2m_set(&memory->p2m, gfn + i, P2M_INVALID);
+        frame_free_promised(mfn, order, owner);
+        gfn += BIT(order);
+    }
+}
+
+int guest_memory_reset(struct guest_memory *memory)
+{
+    /* Giving back costs what was used; the next boot touches, and clears, only what it needs. */
+    nested_clear(&memory->nested);
+    flush(memory);
+    frames_give_back(memory);
+    return 0;
+}
+
+void guest_memory_destroy(struct guest_memory *memory)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+
+    nested_table_destroy(&memory->nested);
+    flush(memory);
+    frames_give_back(memory);
+    p2m_destroy(&memory->p2m);
+    frame_unpromise(frame_promised(owner), owner);
+}
+
+/* ---- giving ---- */
+
+/* Could a page of `size` around gpa be given as one: all of it RAM, none of it given yet? */
+static bool is_size_possible(const struct guest_memory *memory, gpa_t gpa, u64 size)
+{
+    gpa_t start = ALIGN_DOWN(gpa, size);
+
+    if (size > memory->page_limit || (size == SIZE_1G && !memory->nested.pages_1g))
+        return false;
+    return is_backed(memory, start, start + size) &&
+           p2m_next_present(&memory->p2m, gfn_of(start), gfn_of(start + size)) == gfn_of(start + size);
+}
+
+/* Give the frames of the page of `size` that holds gpa, p2m first. 0, -EAGAIN: no frame of that size; -ENOMEM: no tables. */
+static int page_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+    gfn_t gfn = gfn_of(ALIGN_DOWN(gpa, size));
+    mfn_t mfn = frame_alloc_promised(order, owner);
+    int status;
+
+    if (mfn == MFN_INVALID)
+        return -EAGAIN;
+    status = order == FRAME_ORDER_4K ? p2m_set(&memory->p2m, gfn, mfn)
+                                     : p2m_set_range(&memory->p2m, gfn, mfn, BIT(order));
+    if (status != 0) {
+        frame_free_promised(mfn, order, owner);
+        return status;
+    }
+    return nested_map(&memory->nested, gfn << PAGE_SHIFT, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
+}
+
+static int page_give_largest(struct guest_memory *memory, gpa_t gpa)
+{
+    int status = -EAGAIN;
+
+    if (is_size_possible(memory, gpa, SIZE_1G))
+        status = page_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
+    if (status == -EAGAIN && is_size_possible(memory, gpa, SIZE_2M))
+        status = page_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M);
+    if (status == -EAGAIN)
+        status = page_give(memory, gpa, PAGE_SIZE, FRAME_ORDER_4K);
+    return status == -EAGAIN ? -ENOMEM : status;
+}
+
+/* The VM's lock is held and there is RAM at gpa. */
+static int fault_locked(struct guest_memory *memory, gpa_t gpa)
+{
+    u64 mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
+    int status;
+
+    if (likely(mfn == P2M_INVALID))
+        return page_give_largest(memory, gpa);
+    /* Another CPU was faster, or tables were short last time and only the mapping is missing. */
+    status = nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
+    return status == -EEXIST ? 0 : status;
+}
+
+int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
+{
+    int status;
+
+    if (!guest_memory_is_ram(memory, gpa))
+        return -ENXIO;
+    spinlock_take(memory->lock);
+    status = fault_locked(memory, gpa);
+    spinlock_release(memory->lock);
+    return status;
+}
+
+int guest_memory_prefault(struct guest_memory *memory)
+{
+    for (u32 i = 0; i < memory->region_count; i++) {
+        gpa_t gpa = memory->regions[i].start;
+
+        while (gpa < memory->regions[i].end) {
+            u64 size = PAGE_SIZE, access;
+            hpa_t hpa;
+            int status = guest_memory_fault(memory, gpa);
+
+            if (status != 0)
+                return status;
+            nested_lookup(&memory->nested, gpa, &hpa, &size, &access);
+            gpa = ALIGN_DOWN(gpa, size) + size;
+        }
+    }
+    return 0;
+}
+
+/* ---- copying ---- */
+
+/* Where RAM at gpa can be read up to its page's end; NULL: not given yet, reads as zero. */
+static const void *readable_at(const struct guest_memory *memory, gpa_t gpa)
+{
+    u64 mfn = p2m_lookup(&memory->p2m, gfn_of(gpa));
+
+    if (unlikely(mfn == P2M_INVALID))
+        mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
+    return mfn == P2M_INVALID ? NULL : phys_to_virt((mfn << PAGE_SHIFT) | (gpa & ~PAGE_MASK));
+}
+
+/* Where gpa can be written up to its page's end; a missing frame is given. 0, -EFAULT outside RAM, -ENOMEM. */
+static int writable_at(struct guest_memory *memory, gpa_t gpa, void **at)
+{
+    u64 mfn = p2m_lookup(&memory->p2m, gfn_of(gpa));
+
+    if (unlikely(mfn == P2M_INVALID)) {
+        int status = guest_memory_fault(memory, gpa);
+
+        if (status != 0)
+            return status == -ENXIO ? -EFAULT : status;
+        mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
+    }
+    *at = phys_to_virt((mfn << PAGE_SHIFT) | (gpa & ~PAGE_MASK));
+    return 0;
+}
+
+static u64 bytes_in_page(gpa_t gpa, u64 bytes)
+{
+    return MIN(bytes, PAGE_SIZE - (gpa & ~PAGE_MASK));
+}
+
+int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes)
+{
+    u8 *at = to;
+
+    if (!is_range_backed(memory, gpa, bytes))
+        return -EFAULT;
+    while (bytes > 0) {
+        u64 part = bytes_in_page(gpa, bytes);
+        const void *from = readable_at(memory, gpa);
+
+        if (from == NULL)
+            memset(at, 0, part);
+        else
+            memcpy(at, from, part);
+        at += part;
+        gpa += part;
+        bytes -= part;
+    }
+    return 0;
+}
+
+int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
+{
+    const u8 *at = from;
+
+    if (!is_range_backed(memory, gpa, bytes))
+        return -EFAULT;
+    while (bytes > 0) {
+        u64 part = bytes_in_page(gpa, bytes);
+        void *to;
+        int status = writable_at(memory, gpa, &to);
+
+        if (status != 0)
+            return status;
+        memcpy(to, at, part);
+        at += part;
+        gpa += part;
+        bytes -= part;
+    }
+    return 0;
+}
+
+int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    if (!is_range_backed(memory, gpa, bytes))
+        return -EFAULT;
+    while (bytes > 0) {
+        u64 part = bytes_in_page(gpa, bytes);
+        void *to;
+
+        if (readable_at(memory, gpa) != NULL) { /* what was never given is zero already */
+            int status = writable_at(memory, gpa, &to);
+
+            if (status != 0)
+                return status;
+            memset(to, 0, part);
+        }
+        gpa += part;
+        bytes -= part;
+    }
+    return 0;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Timer queues (contract in the header): a pairing heap per CPU, under the queue's lock (RANK_TIMER). Called by
+ * device models, the scheduler and the timer interrupt.
+ *
+ * A timer's children are a singly linked list of heaps, none of them due before it. `link` is the pointer that points to the
+ * timer, wherever that is, so that it can be taken out without a search. Setting costs a comparison; taking one out
+ * joins its children in pairs, which is logarithmic over time. Nothing recurses.
+ *
+ * The program hook runs under the queue's lock, on the CPU that changed the queue.
+ */
+#include "hv/run/timer.h"
+
+/* A guest can make its timers due at once, again and again: between so many of them the CPU looks at other things. */
+#define FIRES_PER_RUN 64
+
+static void link_to(struct timer **link, struct timer *timer)
+{
+    *link = timer;
+    if (timer != NULL)
+        timer->link = link;
+}
+
+/* Join two heaps, neither empty: who is due first becomes the root, without siblings. The caller links it. */
+static struct timer *meld(struct timer *a, struct timer *b)
+{
+    struct timer *root = b->deadline < a->deadline ? b : a, *child = root == a ? b : a;
+
+    link_to(&child->sibling, root->child);
+    link_to(&root->child, child);
+    root->sibling = NULL;
+    return root;
+}
+
+/* One heap of a list of heaps: joined two by two from the front, then one after the other from the back. */
+static struct timer *meld_list(struct timer *list)
+{
+    struct timer *pairs = NULL, *root;
+
+    while (list != NULL) {
+        struct timer *a = list, *b = a->sibling;
+
+        list = b != NULL ? b->sibling : NULL;
+        if (b != NULL)
+            a = meld(a, b);
+        a->sibling = pairs;
+        pairs = a;
+    }
+    root = pairs;
+    if (root == NULL)
+        return NULL;
+    list = root->sibling;
+    root->sibling = NULL;
+    while (list != NULL) {
+        struct timer *next = list->sibling;
+
+        root = meld(root, list);
+        list = next;
+    }
+    return root;
+}
+
+static void heap_add(struct timer_queue *queue, struct timer *heap)
+{
+    if (heap != NULL && queue->first != NULL)
+        heap = meld(queue->first, heap);
+    if (heap != NULL)
+        link_to(&queue->first, heap);
+}
+
+/* Take a timer that is set out of its queue. */
+static void heap_remove(struct timer *timer)
+{
+    struct timer *below = meld_list(timer->child);
+
+    link_to(timer->link, timer->sibling);
+    timer->child = NULL;
+    timer->sibling = NULL;
+    timer->link = NULL;
+    timer->deadline = TIMER_NEVER;
+    heap_add(timer->queue, below);
+}
+
+static u64 earliest(const struct timer_queue *queue)
+{
+    return queue->first != NULL ? queue->first->deadline : TIMER_NEVER;
+}
+
+static void program(struct timer_queue *queue)
+{
+    queue->running = false;
+    queue->programmed = earliest(queue);
+    queue->program(queue->programmed);
+}
+
+void timer_queue_init(struct timer_queue *queue, void (*program_hook)(u64 deadline_tsc))
+{
+    *queue = (struct timer_queue){.programmed = TIMER_NEVER, .program = program_hook};
+    spinlock_init(&queue->lock, RANK_TIMER);
+}
+
+void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(struct timer *timer))
+{
+    *timer = (struct timer){.deadline = TIMER_NEVER, .fire = fire, .queue = queue};
+}
+
+void timer_set(struct timer *timer, u64 deadline_tsc)
+{
+    struct timer_queue *queue = timer->queue;
+
+    spinlock_take(&queue->lock);
+    if (timer_is_set(timer))
+        heap_remove(timer);
+    if (deadline_tsc != TIMER_NEVER) {
+        timer->deadline = deadline_tsc;
+        heap_add(queue, timer);
+    }
+    if (!queue->running && earliest(queue) != queue->programmed)
+        program(queue);
+    spinlock_release(&queue->lock);
+}
+
+void timer_cancel(struct timer *timer)
+{
+    timer_set(timer, TIMER_NEVER);
+}
+
+/* Take out the earliest timer if it is due; NULL: none is. */
+static struct timer *due_take(struct timer_queue *queue, u64 now)
+{
+    struct timer *timer;
+
+    spinlock_take(&queue->lock);
+    queue->running = true;
+    timer = queue->first;
+    if (timer != NULL && timer->deadline <= now)
+        heap_remove(timer);
+    else
+        timer = NULL;
+    spinlock_release(&queue->lock);
+    return timer;
+}
+
+void timer_queue_run(struct timer_queue *queue, u64 now)
+{
+    for (unsigned i = 0; i < FIRES_PER_RUN; i++) {
+        struct timer *timer = due_take(queue, now);
+
+        if (timer == NULL)
+            break;
+        timer->fire(timer);
+    }
+    /* Always: the one shot of the hardware may be spent, even a little before its time. */
+    spinlock_take(&queue->lock);
+    program(queue);
+    spinlock_release(&queue->lock);
+}
