@@ -47,7 +47,6 @@ struct acpi_mcfg_range {
 
 struct acpi_info {
     hpa_t lapic_address;
-    bool has_8259;
     struct acpi_cpu cpus[ACPI_CPUS];
     u32 cpu_count;
     struct acpi_ioapic ioapics[ACPI_IOAPICS];
