@@ -35,7 +35,7 @@ VGA_COLOUR	equ 0x0f
 
 extern boot_main, cpus
 global boot_entry
-global boot_stack, boot_nmi_stack, boot_double_fault_stack, boot_machine_check_stack
+global boot_stack_guard, boot_stack, boot_nmi_stack, boot_double_fault_stack, boot_machine_check_stack
 
 ; ---------------------------------------------------------------- 32-bit mode
 
@@ -59,9 +59,10 @@ boot_entry:
 	pop ebx
 	test edx, CPUID_LONG_MODE
 	jz refuse
-	push edx
+	mov esi, message_nx
+	test edx, CPUID_NX
+	jz refuse
 	call build_tables
-	pop edx
 	jmp enter_long_mode
 
 ; ZF set: no CPUID. Clobbers EAX, ECX.
@@ -116,20 +117,15 @@ build_tables:
 	loop .pages
 	ret
 
-; EDX = extended features, EBP = magic, EBX = tags. AMD APM 2, 14.6.1.
+; EBP = magic, EBX = tags. AMD APM 2, 14.6.1.
 enter_long_mode:
 	mov eax, CR4_PAE
 	mov cr4, eax
 	mov eax, physical(boot_pml4)
 	mov cr3, eax
-	mov esi, edx
 	mov ecx, MSR_EFER
 	rdmsr
-	or eax, EFER_LME
-	test esi, CPUID_NX
-	jz .no_nx
-	or eax, EFER_NXE
-.no_nx:
+	or eax, EFER_LME | EFER_NXE
 	wrmsr
 	mov eax, CR0_PE_MP_ET_NE_WP_PG
 	mov cr0, eax
@@ -254,6 +250,9 @@ message_cpuid:
 message_long_mode:
 	db "[lintel] This CPU has no long mode (CPUID 80000001, EDX bit 29, is clear): "
 	db "lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
+message_nx:
+	db "[lintel] This CPU has no NX (CPUID 80000001, EDX bit 20, is clear): "
+	db "lintel needs it for its own memory; look for 'execute disable' in the firmware's set-up.", LINE_END
 
 ; Each stack is aligned to its size and has a guard page below: for the boot stack the last page of the unit under it, whose
 ; other pages hold boot tables; the others give up their own lowest page.
@@ -261,7 +260,7 @@ section .bss.stacks nobits alloc noexec write align=0x4000
 boot_pml4:		resb PAGE
 boot_pdpt:		resb PAGE
 boot_image_pdpt:	resb PAGE
-			resb PAGE	; guard
+boot_stack_guard:	resb PAGE
 boot_stack:		resb STACK_SIZE
 boot_nmi_stack:		resb STACK_SIZE
 boot_double_fault_stack: resb STACK_SIZE

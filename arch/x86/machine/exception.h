@@ -27,7 +27,7 @@ struct exception_frame {
 
 typedef void (*interrupt_handler_fn)(void *context);
 
-/* Build and load both IDTs on this CPU (the tables are shared). Call once on each CPU after descriptors_load. */
+/* Build both IDTs (shared by all CPUs): boot CPU, once. Load them on this CPU: each CPU, after descriptors_load. */
 void exception_init(void);
 void exception_load(void);
 
@@ -39,6 +39,16 @@ void exception_use_stacks(bool use);
 
 /* Set the handler of a vector >= 0x30; it need not send EOI, the stub's C side does (not for spurious). */
 void interrupt_set_handler(u8 vector, interrupt_handler_fn handler, void *context);
+/*
+ * For panic_hooks: exception_dump_trace says where this CPU is (registers when an exception led here, then the back trace);
+ * exception_stop_cpus stops all other CPUs by NMI and then this one.
+ */
+void exception_dump_trace(void);
+NORETURN void exception_stop_cpus(void);
+
+/* NMIs that came without a reason lintel knows; they are counted and ignored. */
+extern u64 exception_nmis;
+
 /* The next free device vector, or -ENOSPC. */
 int interrupt_allocate(interrupt_handler_fn handler, void *context);
 

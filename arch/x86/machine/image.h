@@ -11,7 +11,11 @@ extern const u8 text_start[], text_end[];
 extern const u8 rodata_start[], rodata_end[];
 extern const u8 data_start[]; /* data and bss, up to image_end */
 
-/* Stacks of the boot CPU, in the image (boot/entry.asm): CPU_STACK_SIZE each, the page below each is never mapped. */
+/*
+ * Stacks of the boot CPU, in the image (boot/entry.asm), CPU_STACK_SIZE each. The guard page lies below the first; the others
+ * give up their own lowest page.
+ */
+extern u8 boot_stack_guard[];
 extern u8 boot_stack[], boot_nmi_stack[], boot_double_fault_stack[], boot_machine_check_stack[];
 
 /* Which instructions may fault, and where to go on then; offsets from IMAGE_BASE. */

@@ -13,6 +13,18 @@ u32 lapic_id(void);
 void lapic_eoi(void);
 /* Fixed interrupt to one CPU. */
 void lapic_send_ipi(u32 apic_id, u8 vector);
+/* NMI to one CPU: for a panic that stops the others. */
+void lapic_send_nmi(u32 apic_id);
+/* Whether this CPU's local APIC waits for the EOI of vector. */
+bool lapic_in_service(u8 vector);
+
+/*
+ * For the calibration (tsc.c): let the timer count down freely, without interrupts, from the highest value; and what it
+ * stands at. Afterwards tell the rate, without which lapic_timer_set can't count in TSC ticks.
+ */
+void lapic_timer_run_free(void);
+u32 lapic_timer_count(void);
+void lapic_timer_set_rate(u64 timer_khz, u64 ticks_khz);
 
 /*
  * Ask for one interrupt (HOST_VECTOR_TIMER) at a TSC value of this CPU; ~0 for none; a value in the past fires at once.

@@ -92,6 +92,9 @@ void paging_set_window(unsigned window, u64 entry);
  */
 u64 paging_verify(void);
 
+/* Whether the live tables map address (for reports, before something is read that may be garbage). Any CPU. */
+bool paging_is_mapped(u64 address);
+
 /* Load the final tables on another CPU, with NX, WP, SMEP, SMAP, UMIP as this CPU has them. */
 void paging_load(void);
 
