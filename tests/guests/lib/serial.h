@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* COM1, polled. */
+#ifndef GUESTS_LIB_SERIAL_H
+#define GUESTS_LIB_SERIAL_H
+
+#include "hv/lib/types.h"
+
+void serial_setup(void);
+void serial_write(const char *text);
+void serial_put(char c);
+
+#endif
