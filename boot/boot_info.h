@@ -8,19 +8,19 @@
 #include "hv/run/vm_config.h"
 
 #define BOOT_RANGES 256
-#define BOOT_FILES 128
+#define BOOT_FILES  128
 
 struct boot_info {
     char cmdline[256];
     char loader[64];
     struct memory_range ram[BOOT_RANGES]; /* usable; sorted, disjoint, page aligned */
     unsigned ram_count;
-    struct boot_file files[BOOT_FILES];   /* modules: name = their command line */
+    struct boot_file files[BOOT_FILES]; /* modules: name = their command line */
     struct memory_range file_ranges[BOOT_FILES];
     unsigned file_count;
-    struct memory_range info_range;       /* where the tags themselves lie */
+    struct memory_range info_range; /* where the tags themselves lie */
     struct boot_framebuffer framebuffer;
-    hpa_t rsdp;                           /* copy inside the tags; 0: none */
+    hpa_t rsdp; /* copy inside the tags; 0: none */
     u8 rsdp_bytes[36];
     bool has_rsdp, efi;
 };

@@ -372,7 +372,7 @@ int serial_take_interrupts(const struct acpi_info *acpi, u32 apic_id)
     vector = interrupt_allocate(handle_interrupt, NULL);
     if (vector < 0)
         return vector;
-    error = ioapic_route(irq->gsi, (u8)vector, apic_id, irq->level_triggered, irq->active_low);
+    error = host_ioapic_route(irq->gsi, (u8)vector, apic_id, irq->level_triggered, irq->active_low);
     if (error)
         return error;
     spinlock_take(&line.lock);

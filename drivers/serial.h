@@ -19,7 +19,7 @@ u16 serial_port(const char *name);
 int serial_init(u16 port);
 
 /*
- * From now on the line's interrupt brings input and takes output; on CPU apic_id. After ioapic_init. 0, or -ENODEV or -ENOSPC
+ * From now on the line's interrupt brings input and takes output; on CPU apic_id. After host_ioapic_init. 0, or -ENODEV or -ENOSPC
  * when it cannot be routed: then output stays polled and there is no input. Without a line: 0.
  */
 int serial_take_interrupts(const struct acpi_info *acpi, u32 apic_id);

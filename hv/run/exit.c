@@ -49,7 +49,7 @@ static void deliver_nmi(struct vcpu *vcpu)
         engine->inject(vcpu, &event);
     } else if (engine->event_pending(vcpu, &pending)) {
         /* Right behind that event: a physical interrupt ends the guest's turn as soon as it is delivered. */
-        lapic_send_ipi(lapic_id(), HOST_VECTOR_KICK);
+        host_lapic_send_ipi(host_lapic_id(), HOST_VECTOR_KICK);
     } else {
         vcpu_request_done(vcpu, REQUEST_NMI);
         engine->nmi_window(vcpu);

@@ -29,7 +29,7 @@ static struct sched_cpu *sched_this(void)
 static void cpu_kick(u32 index)
 {
     if (index != cpu_this()->index)
-        lapic_send_ipi(cpus[index].apic_id, HOST_VECTOR_KICK);
+        host_lapic_send_ipi(cpus[index].apic_id, HOST_VECTOR_KICK);
 }
 
 static void timer_interrupt(void *context)
@@ -61,7 +61,7 @@ void sched_init(void)
         spinlock_init(&cpu->lock, RANK_SCHEDULER);
         list_init(&cpu->queue);
         list_init(&cpu->work);
-        timer_queue_init(&cpu->timers, lapic_timer_set);
+        timer_queue_init(&cpu->timers, host_lapic_timer_set);
         timer_init(&cpu->slice, &cpu->timers, slice_over);
     }
     interrupt_set_handler(HOST_VECTOR_TIMER, timer_interrupt, NULL);

@@ -131,7 +131,7 @@ static void unexpected_interrupt(u8 vector)
     if (unexpected_interrupts++ == 0)
         log_warning("Interrupt vector %#x has no handler; this one and others like it are ignored.", vector);
     if (lapic_in_service(vector))
-        lapic_eoi();
+        host_lapic_eoi();
 }
 
 static void interrupt_handle(u8 vector)
@@ -143,7 +143,7 @@ static void interrupt_handle(u8 vector)
         return;
     }
     handlers[vector].handler(handlers[vector].context);
-    lapic_eoi();
+    host_lapic_eoi();
 }
 
 /* ---------------------------------------------------------------- exceptions */

@@ -49,7 +49,7 @@ static void mask_all(const struct ioapic *ioapic)
         ioapic_write(ioapic, REGISTER_ENTRY_LOW(input), ENTRY_MASKED);
 }
 
-int ioapic_init(const struct ioapic_description *descriptions, unsigned count)
+int host_ioapic_init(const struct ioapic_description *descriptions, unsigned count)
 {
     for (unsigned i = 0; i < MIN(count, (unsigned)IOAPIC_MAX); i++) {
         struct ioapic *ioapic = &ioapics[ioapic_count];
@@ -77,7 +77,7 @@ static const struct ioapic *ioapic_find(u32 gsi, u32 *input)
     return NULL;
 }
 
-int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool active_low)
+int host_ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool active_low)
 {
     u32 input, low = vector;
     const struct ioapic *ioapic = ioapic_find(gsi, &input);
@@ -94,7 +94,7 @@ int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool act
     return 0;
 }
 
-void ioapic_mask(u32 gsi)
+void host_ioapic_mask(u32 gsi)
 {
     u32 input;
     const struct ioapic *ioapic = ioapic_find(gsi, &input);

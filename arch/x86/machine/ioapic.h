@@ -10,9 +10,9 @@ struct ioapic_description {
     u32 gsi_base;
 };
 
-int ioapic_init(const struct ioapic_description *descriptions, unsigned count);
+int host_ioapic_init(const struct ioapic_description *descriptions, unsigned count);
 /* Route a global system interrupt; -ENODEV when no IOAPIC has it. */
-int ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool active_low);
-void ioapic_mask(u32 gsi);
+int host_ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool active_low);
+void host_ioapic_mask(u32 gsi);
 
 #endif

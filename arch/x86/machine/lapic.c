@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The local APIC of this CPU through its registers (xAPIC) or MSRs (x2APIC), and the 8259 pair that it replaces.
- * lapic_init runs on the boot CPU after paging_init; everything else on any CPU, for that CPU alone, so there is no
+ * host_lapic_init runs on the boot CPU after paging_init; everything else on any CPU, for that CPU alone, so there is no
  * lock. Intel SDM 3A, chapter 10 (xAPIC, x2APIC, TSC deadline); AMD APM 2, chapter 16.
  */
 #include "arch/x86/machine/lapic.h"
@@ -83,7 +83,7 @@ static void pic_init(u16 port, u8 vectors, u8 cascade)
     out8(port + 1, 0xff);    /* mask all */
 }
 
-int lapic_init(void)
+int host_lapic_init(void)
 {
     u64 base = rdmsr(MSR_APIC_BASE);
 
@@ -97,7 +97,7 @@ int lapic_init(void)
 }
 
 /* The firmware may have left anything behind: its timer runs on, its inputs are routed. */
-void lapic_enable(void)
+void host_lapic_enable(void)
 {
     u64 base = rdmsr(MSR_APIC_BASE) | APIC_BASE_ENABLE;
 
@@ -115,14 +115,14 @@ void lapic_enable(void)
     lapic_write(LAPIC_ERROR_STATUS, 0);
 }
 
-u32 lapic_id(void)
+u32 host_lapic_id(void)
 {
     u32 id = lapic_read(LAPIC_ID);
 
     return use_x2apic ? id : id >> 24;
 }
 
-void lapic_eoi(void)
+void host_lapic_eoi(void)
 {
     lapic_write(LAPIC_EOI, 0);
 }
@@ -144,7 +144,7 @@ static void icr_write(u32 apic_id, u32 command)
     lapic_write(LAPIC_ICR_LOW, command);
 }
 
-void lapic_send_ipi(u32 apic_id, u8 vector)
+void host_lapic_send_ipi(u32 apic_id, u8 vector)
 {
     icr_write(apic_id, ICR_ASSERT | vector);
 }
@@ -184,7 +184,7 @@ static u32 count_for(u64 ticks)
     return (u32)MIN(MAX(count, 1), COUNT_MOST);
 }
 
-void lapic_timer_set(u64 deadline_tsc)
+void host_lapic_timer_set(u64 deadline_tsc)
 {
     u64 now;
 

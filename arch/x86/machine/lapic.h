@@ -6,13 +6,13 @@
 #include "hv/lib/types.h"
 
 /* Mask both 8259s, map the registers; once, on the boot CPU, after paging_init. */
-int lapic_init(void);
+int host_lapic_init(void);
 /* Switch this CPU's local APIC on, timer masked. Each CPU. */
-void lapic_enable(void);
-u32 lapic_id(void);
-void lapic_eoi(void);
+void host_lapic_enable(void);
+u32 host_lapic_id(void);
+void host_lapic_eoi(void);
 /* Fixed interrupt to one CPU. */
-void lapic_send_ipi(u32 apic_id, u8 vector);
+void host_lapic_send_ipi(u32 apic_id, u8 vector);
 /* NMI to one CPU: for a panic that stops the others. */
 void lapic_send_nmi(u32 apic_id);
 /* Whether this CPU's local APIC waits for the EOI of vector. */
@@ -20,7 +20,7 @@ bool lapic_in_service(u8 vector);
 
 /*
  * For the calibration (tsc.c): let the timer count down freely, without interrupts, from the highest value; and what it
- * stands at. Afterwards tell the rate, without which lapic_timer_set can't count in TSC ticks.
+ * stands at. Afterwards tell the rate, without which host_lapic_timer_set can't count in TSC ticks.
  */
 void lapic_timer_run_free(void);
 u32 lapic_timer_count(void);
@@ -30,6 +30,6 @@ void lapic_timer_set_rate(u64 timer_khz, u64 ticks_khz);
  * Ask for one interrupt (HOST_VECTOR_TIMER) at a TSC value of this CPU; ~0 for none; a value in the past fires at once.
  * A later deadline than the timer can count fires early: the caller looks at the time.
  */
-void lapic_timer_set(u64 deadline_tsc);
+void host_lapic_timer_set(u64 deadline_tsc);
 
 #endif

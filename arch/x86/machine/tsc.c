@@ -4,7 +4,7 @@
  * it ticks is caught between two readings of the TSC, several times at each of three points a few milliseconds apart, and the
  * tightest catch of each counts: an interruption (SMI, a busy emulator) spoils single catches, not the result. The
  * two halves must agree, or a slow reference has wrapped in a long interruption, and all is done again.
- * Boot CPU, once, after lapic_enable. Conversions: any CPU.
+ * Boot CPU, once, after host_lapic_enable. Conversions: any CPU.
  */
 #include "arch/x86/machine/tsc.h"
 

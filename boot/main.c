@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From the boot loader's hand to the first guest: the one place that knows every floor. Read it as a table of contents. Runs on the
+ * boot CPU, interrupts off, on the stack that boot/entry.asm made. docs/tour.md starts here.
+ */
+#include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/descriptors.h"
+#include "arch/x86/machine/exception.h"
+#include "arch/x86/machine/fpu.h"
+#include "arch/x86/machine/image.h"
+#include "arch/x86/machine/ioapic.h"
+#include "arch/x86/machine/lapic.h"
+#include "arch/x86/machine/paging.h"
+#include "arch/x86/machine/percpu.h"
+#include "arch/x86/machine/tsc.h"
+#include "boot/boot_info.h"
+#include "boot/memory.h"
+#include "drivers/acpi.h"
+#include "drivers/power.h"
+#include "drivers/serial.h"
+#include "drivers/vga_text.h"
+#include "drivers/wall_clock.h"
+#include "guest/machine.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+#include "hv/operator/config.h"
+#include "hv/operator/console.h"
+#include "hv/operator/monitor.h"
+#include "hv/run/sched.h"
+
+#define MULTIBOOT2_LOADED 0x36d76289
+#define CONFIG_NAME       "lintel.conf"
+
+static struct boot_info boot_info;
+static struct acpi_info acpi_info;
+static struct config config;
+
+/* A machine lintel can't run on is no fault of lintel's: one sentence, and the CPU rests. The last line says "halted". */
+NORETURN static void refuse(const char *sentence)
+{
+    log_error("halted: %s", sentence);
+    serial_flush();
+    cpu_halt_for_ever();
+}
+
+static bool describe_served(char *text, size_t size)
+{
+    const struct vcpu *vcpu = sched_cpus[cpu_this()->index].running;
+
+    if (!vcpu)
+        return false;
+    snprintf(text, size, "VM %s, vCPU %u", vcpu->vm->name, vcpu->index);
+    return true;
+}
+
+static void consoles_start(u32 magic, u32 tags)
+{
+    static const struct panic_hooks hooks = {
+        .dump = exception_dump_trace, .served = describe_served, .stop = exception_stop_cpus};
+    char why[160];
+
+    panic_hooks_set(&hooks);
+    serial_init(serial_port("com1"));
+    if (magic != MULTIBOOT2_LOADED)
+        refuse("the boot loader is not multiboot2; GRUB's multiboot2 command is what lintel needs");
+    if (multiboot2_parse(phys_to_virt(tags), BOOT_TAGS_MAX, &boot_info, why, sizeof(why)))
+        refuse(why);
+    if (framebuffer_early(&boot_info.framebuffer) && !boot_info.efi)
+        vga_text_early();
+    cpu_features_read();
+    log_info("lintel " LINTEL_VERSION ", CPU %s, engine %s, memory %lluM", cpu_features.brand,
+             cpu_features.svm   ? "AMD SVM"
+             : cpu_features.vmx ? "Intel VMX"
+                                : "none",
+             (unsigned long long)boot_memory_total(&boot_info) >> 20);
+    log_info("loaded by %s with %u module%s%s", boot_info.loader, boot_info.file_count,
+             boot_info.file_count == 1 ? "" : "s", boot_info.efi ? ", by UEFI" : "");
+}
+
+static void machine_start(void)
+{
+    struct ioapic_description ioapics[ACPI_IOAPICS];
+    struct tsc_reference reference = {0};
+
+    descriptors_load(&cpus[0]);
+    exception_init();
+    exception_load();
+    boot_memory_init(&boot_info);
+    framebuffer_remap();
+    vga_text_remap();
+    log_info("own page tables are on: %llu entries, none both writable and executable",
+             (unsigned long long)paging_verify());
+    acpi_init(boot_info.has_rsdp ? boot_info.rsdp_bytes : NULL, boot_info.efi, &acpi_info);
+    power_init(&acpi_info);
+    host_lapic_init();
+    host_lapic_enable();
+    cpus[0].apic_id = host_lapic_id();
+    cpus[0].online = true;
+    for (u32 i = 0; i < acpi_info.ioapic_count; i++)
+        ioapics[i] = (struct ioapic_description){acpi_info.ioapics[i].address, acpi_info.ioapics[i].gsi_base};
+    host_ioapic_init(ioapics, acpi_info.ioapic_count);
+    reference.pm_timer_port = acpi_info.pm_timer;
+    if (acpi_info.hpet_address)
+        reference.hpet = paging_map_device(acpi_info.hpet_address, PAGE_SIZE, CACHE_UNCACHED, MAP_WRITE);
+    tsc_calibrate(&reference);
+    wall_clock_init();
+    fpu_enable();
+    log_info("time stamp counter %llu kHz, local APIC timer %llu kHz", (unsigned long long)tsc_khz,
+             (unsigned long long)lapic_timer_khz);
+}
+
+/* By feature bits alone: a vendor's name proves nothing. */
+static void engine_start(void)
+{
+    char why[160];
+
+    if (!cpu_features.svm && cpu_features.vmx)
+        refuse(
+            "this CPU has Intel VMX, and lintel's VMX engine does not exist yet; a CPU with AMD SVM is needed");
+    if (engine_svm.probe(why, sizeof(why)))
+        refuse(why);
+    engine = &engine_svm;
+    if (engine->cpu_start())
+        refuse("virtualisation could not be switched on");
+}
+
+static void config_error(const char *sentence)
+{
+    log_error("%s", sentence);
+}
+
+static void config_read(void)
+{
+    for (unsigned i = 0; i < boot_info.file_count; i++) {
+        const struct boot_file *file = &boot_info.files[i];
+
+        if (strcmp(file->name, CONFIG_NAME) != 0)
+            continue;
+        config_parse(CONFIG_NAME, (const char *)file->start, file->size, boot_info.files,
+                     boot_info.file_count, &config, config_error);
+        log_level_set(config.log_level);
+        if (serial_port(config.console) != serial_port("com1"))
+            serial_init(serial_port(config.console));
+        return;
+    }
+    log_error("there is no module named " CONFIG_NAME
+              "; tools/mkiso packs it, or grub.cfg names it in a module2 line");
+}
+
+static void vms_start(void)
+{
+    struct console *first = NULL;
+    u32 running = 0;
+
+    for (u32 i = 0; i < config.vm_count; i++) {
+        struct console *console = console_create(config.vms[i].name, i);
+        struct vm *vm = console ? vm_create(&config.vms[i], console) : NULL;
+
+        if (!vm) {
+            log_error("VM %s: no memory is left to describe it", config.vms[i].name);
+            continue;
+        }
+        if (!first) {
+            first = console;
+            console_focus(console);
+        }
+        if (vm_start(vm) == 0)
+            running++;
+    }
+    if (running)
+        return;
+    log_warning("no VM runs; the monitor is at the prompt below (help lists its commands)");
+    console_focus(NULL);
+}
+
+static void operator_start(void)
+{
+    static const struct monitor_host host = {.power_off = power_off, .reset = machine_reset};
+
+    sched_init();
+    if (serial_take_interrupts(&acpi_info, cpus[0].apic_id))
+        log_warning("the serial line's interrupt can't be routed: nothing can be typed");
+    monitor_init(&host);
+    vm_set_ended_hook(monitor_vm_ended);
+}
+
+/* Called by boot/entry.asm. magic and tags as the boot loader left them in EAX and EBX. */
+NORETURN void boot_main(u32 magic, u32 tags)
+{
+    consoles_start(magic, tags);
+    machine_start();
+    engine_start();
+    operator_start();
+    if (p2m_global_init())
+        refuse("there is not even memory for the shared pages of p2m lists");
+    machine = &guest_machine_ops;
+    rtc_wall_clock_seconds = wall_clock_seconds;
+    config_read();
+    vms_start();
+    sched_loop();
+}
