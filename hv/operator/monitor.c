@@ -7,9 +7,8 @@
  */
 #include "hv/operator/monitor.h"
 
-#include <asm-generic/errno.h>
-
 #include "arch/x86/machine/tsc.h"
+#include "hv/lib/errno.h"
 #include "hv/lib/log.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -53,18 +52,15 @@ static const char *const state_names[] = {
 
 static void vm_list(struct vm *none)
 {
-    u32 i, j;
+    u32 i;
 
     (void)none;
     console_printf("%-20s %-12s %10s %10s %6s %12s  %s\n", "NAME", "STATE", "GIVEN", "MEMORY", "VCPUS",
                    "CPU TIME", "WHY");
     for (i = 0; i < vm_count; i++) {
         const struct vm *vm = vms[i];
-        u64 ticks = 0, ms;
+        u64 ms = tsc_to_ns(vm_ticks_ran(vm)) / 1000000;
 
-        for (j = 0; j < vm->vcpu_count; j++)
-            ticks += vm->vcpus[j] ? vm->vcpus[j]->sched.ran : 0;
-        ms = tsc_to_ns(ticks) / 1000000;
         console_printf(
             "%-20s %-12s %6llu MiB %6llu MiB %6u %8llu.%03llu  %s\n", vm->name, state_names[vm->state],
             (unsigned long long)(frame_owned(frame_owner_guest(vm->index)) * PAGE_SIZE) >> 20,
@@ -78,15 +74,14 @@ static void vm_list(struct vm *none)
 
 static void vm_statistics(struct vm *vm)
 {
-    u64 sum = 0, count;
-    u32 kind, i;
+    u64 counts[EXIT_KIND_COUNT], sum = 0;
+    u32 kind;
 
+    vm_exit_counts(vm, counts);
     for (kind = 0; kind < EXIT_KIND_COUNT; kind++) {
-        for (count = 0, i = 0; i < vm->vcpu_count; i++)
-            count += vm->vcpus[i] ? vm->vcpus[i]->exits[kind] : 0;
-        if (count)
-            console_printf("%14llu  %s\n", (unsigned long long)count, exit_kind_names[kind]);
-        sum += count;
+        sum += counts[kind];
+        if (counts[kind])
+            console_printf("%14llu  %s\n", (unsigned long long)counts[kind], exit_kind_names[kind]);
     }
     console_printf("%14llu  exits in all\n", (unsigned long long)sum);
     console_printf("%14llu  KiB of guest memory given\n",
