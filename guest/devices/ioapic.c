@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The IOAPIC: turns lines into messages to local APICs. Its window comes from the MMIO bus, pins from machine_set_line and the
- * PIC, ends of interrupts from lapic.c: device lock everywhere. Intel 82093AA data sheet; EOI register: ICH9 data sheet, 13.5.
+ * The IOAPIC: turns lines into messages to local APICs. Its window comes from the MMIO bus, pins from
+ * machine_set_line and the PIC, ends of interrupts from lapic.c: device lock everywhere. Intel 82093AA data
+ * sheet; EOI register: ICH9 data sheet, 13.5.
  */
 #include "guest/devices/ioapic.h"
 
@@ -72,7 +73,10 @@ static bool ioapic_is_asserted(const struct ioapic *ioapic, unsigned pin)
     return (ioapic->asserted & BIT(pin)) != 0;
 }
 
-/* The polarity bit is kept but not obeyed: the caller says what the line means, and whoever described it knows its voltage. */
+/*
+ * The polarity bit is kept but not obeyed: the caller says what the line means, and whoever described it
+ * knows its voltage.
+ */
 void ioapic_set_pin(struct ioapic *ioapic, unsigned pin, bool asserted)
 {
     if (pin >= IOAPIC_PINS || ioapic_is_asserted(ioapic, pin) == asserted)

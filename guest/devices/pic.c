@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pair of 8259A. Its INT pin leads to LINT0 of vCPU 0 and to pin 0 of the IOAPIC, as in a PC; which of them listens is the
- * guest's choice. Ports 0x20, 0xa0 and 0x4d0 come from the bus, lines from guest/machine.c, acknowledgement from lapic.c: device
- * lock everywhere. Intel 8259A data sheet; ELCR: 82371AB data sheet, 4.2.5.
+ * The pair of 8259A. Its INT pin leads to LINT0 of vCPU 0 and to pin 0 of the IOAPIC, as in a PC; which of
+ * them listens is the guest's choice. Ports 0x20, 0xa0 and 0x4d0 come from the bus, lines from
+ * guest/machine.c, acknowledgement from lapic.c: device lock everywhere. Intel 8259A data sheet; ELCR:
+ * 82371AB data sheet, 4.2.5.
  */
 #include "guest/devices/pic.h"
 
@@ -139,7 +140,10 @@ u8 pic_acknowledge(struct pic *pic)
         if (input >= 0)
             chip_acknowledge(chip, (unsigned)input);
     }
-    /* INT falls at the acknowledgement, even if the next request is there: an edge for those who wait for edges. */
+    /*
+     * INT falls at the acknowledgement, even if the next request is there: an edge for those who wait for
+     * edges.
+     */
     pic_drive(pic, false);
     pic_update(pic);
     return chip->vector | (u8)(input < 0 ? 7 : input);
@@ -269,25 +273,25 @@ static void elcr_write(void *device, u16 port, u8 value)
 static u32 pic_port_read(struct vcpu *vcpu, void *device, u16 port, unsigned size)
 {
     (void)vcpu;
-    return byte_port_read(device, port, port | 1, size, pic_read);
+    return byte_port_read(device, port, size, pic_read);
 }
 
 static void pic_port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size, u32 value)
 {
     (void)vcpu;
-    byte_port_write(device, port, port | 1, size, value, pic_write);
+    byte_port_write(device, port, size, value, pic_write);
 }
 
 static u32 elcr_port_read(struct vcpu *vcpu, void *device, u16 port, unsigned size)
 {
     (void)vcpu;
-    return byte_port_read(device, port, port | 1, size, elcr_read);
+    return byte_port_read(device, port, size, elcr_read);
 }
 
 static void elcr_port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size, u32 value)
 {
     (void)vcpu;
-    byte_port_write(device, port, port | 1, size, value, elcr_write);
+    byte_port_write(device, port, size, value, elcr_write);
 }
 
 void pic_reset(struct pic *pic)

@@ -23,4 +23,8 @@ struct reset_ports {
 int reset_ports_init(struct reset_ports *reset, struct machine *machine);
 void reset_ports_reset(struct reset_ports *reset);
 
+/* Port 0xcf9, which pci.c finds between its own ports. No lock held. */
+u32 reset_control_read(struct reset_ports *reset);
+void reset_control_write(struct reset_ports *reset, u8 value);
+
 #endif

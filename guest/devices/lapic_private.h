@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the local APIC share: lapic.c, lapic_registers.c, lapic_timer.c. Its lock is held but
+ * where it says so.
+ */
+#ifndef GUEST_DEVICES_LAPIC_PRIVATE_H
+#define GUEST_DEVICES_LAPIC_PRIVATE_H
+
+#include "guest/machine.h"
+
+#define BASE_BOOT    BIT(8)
+#define BASE_X2APIC  BIT(10)
+#define BASE_ENABLED BIT(11)
+#define BASE_MODE    (BASE_ENABLED | BASE_X2APIC)
+
+#define SVR_ENABLED BIT(8)
+
+#define LVT_MASKED          BIT(16)
+#define LVT_MODE(lvt)       ((lvt) >> 8 & 7)
+#define LVT_TIMER_MODE(lvt) ((lvt) >> 17 & 3)
+enum lapic_timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE };
+
+#define ERROR_SEND_VECTOR    BIT(5)
+#define ERROR_RECEIVE_VECTOR BIT(6)
+#define ERROR_REGISTER       BIT(7)
+
+#define FIRST_VECTOR 16 /* lower ones are exceptions for ever */
+
+/*
+ * ICR: vector 7:0, mode 10:8, logical 11, level 14, trigger 15, shorthand 19:18, destination 63:56 (xAPIC)
+ * or 63:32.
+ */
+#define ICR_LOGICAL        BIT(11)
+#define ICR_BUSY           BIT(12)
+#define ICR_ASSERT         BIT(14)
+#define ICR_LEVEL          BIT(15)
+#define ICR_SHORTHAND(icr) ((icr) >> 18 & 3)
+enum lapic_shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
+
+static inline struct lapic *lapic_of(const struct vcpu *vcpu)
+{
+    return vcpu->lapic;
+}
+
+static inline bool lapic_enabled(const struct lapic *lapic)
+{
+    return (lapic->base & BASE_ENABLED) != 0;
+}
+
+static inline bool lapic_is_x2apic(const struct lapic *lapic)
+{
+    return (lapic->base & BASE_MODE) == BASE_MODE;
+}
+
+/* Switched on by SVR too: else it takes no fixed interrupts and its LVTs are masked. */
+static inline bool lapic_software_enabled(const struct lapic *lapic)
+{
+    return (lapic->svr & SVR_ENABLED) != 0;
+}
+
+static inline void vectors_set(struct lapic_vectors *vectors, u8 vector)
+{
+    vectors->words[vector >> 5] |= 1u << (vector & 31);
+    vectors->summary |= (u8)(1u << (vector >> 5));
+}
+
+static inline void vectors_clear(struct lapic_vectors *vectors, u8 vector)
+{
+    vectors->words[vector >> 5] &= ~(1u << (vector & 31));
+    if (vectors->words[vector >> 5] == 0)
+        vectors->summary &= (u8) ~(1u << (vector >> 5));
+}
+
+static inline bool vectors_test(const struct lapic_vectors *vectors, u8 vector)
+{
+    return (vectors->words[vector >> 5] >> (vector & 31) & 1) != 0;
+}
+
+/* -1: none. Without the lock the answer may be old, but is never nonsense. */
+static inline int vectors_highest(const struct lapic_vectors *vectors)
+{
+    unsigned summary = READ_ONCE(vectors->summary);
+    unsigned index, word;
+
+    if (summary == 0)
+        return -1;
+    index = 31u - (unsigned)__builtin_clz(summary);
+    word = READ_ONCE(vectors->words[index]);
+    return word != 0 ? (int)(index * 32 + 31u - (unsigned)__builtin_clz(word)) : -1;
+}
+
+/* The processor's priority: the higher class of task and interrupt in service. */
+static inline u32 lapic_ppr(const struct lapic *lapic)
+{
+    int in_service = vectors_highest(&lapic->isr);
+
+    if (in_service >= 0 && (unsigned)in_service >> 4 > lapic->tpr >> 4)
+        return (u32)in_service & 0xf0;
+    return lapic->tpr;
+}
+
+/* The vector that the CPU should take now, or -1. */
+static inline int lapic_deliverable(const struct lapic *lapic)
+{
+    int vector = vectors_highest(&lapic->irr);
+
+    return vector >= 0 && (unsigned)vector >> 4 > lapic_ppr(lapic) >> 4 ? vector : -1;
+}
+
+static inline void lapic_raise(struct lapic *lapic, u8 vector, bool level)
+{
+    vectors_set(&lapic->irr, vector);
+    if (level)
+        vectors_set(&lapic->tmr, vector);
+    else
+        vectors_clear(&lapic->tmr, vector);
+}
+
+/* Something may have become deliverable: by the vCPU's own doing, or from anywhere. */
+static inline void lapic_notify_self(struct lapic *lapic)
+{
+    if (lapic_deliverable(lapic) >= 0)
+        vcpu_request(lapic->vcpu, REQUEST_INTERRUPT);
+}
+
+static inline void lapic_notify(struct lapic *lapic)
+{
+    if (lapic_deliverable(lapic) >= 0)
+        vcpu_wake(lapic->vcpu, REQUEST_INTERRUPT);
+}
+
+/* lapic.c */
+void lapic_set_error(struct lapic *lapic, u32 error);
+/* A local source with a fixed vector: its LVT decides. */
+void lapic_raise_lvt(struct lapic *lapic, enum lapic_lvt source);
+/* Own CPU, no lock held. */
+void lapic_end_interrupt(struct lapic *lapic);
+void lapic_send(struct lapic *lapic, u64 icr);
+void lapic_send_self(struct lapic *lapic, u8 vector);
+
+/* lapic_registers.c: the handlers of the MMIO window. */
+u64 lapic_mmio_read(struct vcpu *vcpu, void *device, u64 offset, unsigned size);
+void lapic_mmio_write(struct vcpu *vcpu, void *device, u64 offset, unsigned size, u64 value);
+
+/* lapic_timer.c */
+void lapic_timer_init(struct lapic *lapic);
+void lapic_timer_stop(struct lapic *lapic);
+u32 lapic_timer_current(const struct lapic *lapic);
+void lapic_timer_set_initial(struct lapic *lapic, u32 count);
+void lapic_timer_set_divide(struct lapic *lapic, u32 divide);
+void lapic_timer_set_lvt(struct lapic *lapic, u32 lvt);
+
+#endif
