@@ -75,11 +75,11 @@ struct acpi_memory {
 };
 
 /*
- * Read every table of interest that the RSDP leads to. rsdp: its bytes, at least 20, 36 when its revision is 2 or more. A
- * table that lies is left out with a warning. 0, or -EINVAL when not even the root table can be believed; info is valid in both
- * cases (defaults: no CPUs, ISA interrupts one to one).
+ * Read every table of interest that the RSDP leads to. rsdp: its bytes, room for 36, of which 20 count when its revision is below
+ * 2. A table that lies is left out with a warning. 0; -EINVAL when not even the root table can be believed; -ENOENT
+ * when rsdp is NULL. info is valid in all cases (defaults: no CPUs, ISA interrupts one to one).
  */
-int acpi_parse(const u8 rsdp[static 36], const struct acpi_memory *memory, struct acpi_info *info);
+int acpi_parse(const u8 *rsdp, const struct acpi_memory *memory, struct acpi_info *info);
 
 /* Look for the RSDP where a BIOS puts it: the first KiB of the EBDA and 0xe0000 .. 0xfffff. -ENOENT when there is none. */
 int acpi_find_rsdp(const struct acpi_memory *memory, u8 rsdp[static 36]);
