@@ -29,34 +29,34 @@ typedef u64 gfn_t;
 typedef u64 mfn_t;
 
 #define PAGE_SHIFT 12
-#define PAGE_SIZE 4096ull
-#define PAGE_MASK (~(PAGE_SIZE - 1))
-#define SIZE_2M (1ull << 21)
-#define SIZE_1G (1ull << 30)
-#define SIZE_4G (1ull << 32)
+#define PAGE_SIZE  4096ull
+#define PAGE_MASK  (~(PAGE_SIZE - 1))
+#define SIZE_2M    (1ull << 21)
+#define SIZE_1G    (1ull << 30)
+#define SIZE_4G    (1ull << 32)
 
-#define BIT(n) (1ull << (n))
+#define BIT(n)          (1ull << (n))
 #define BITS(high, low) ((~0ull >> (63 - (high))) & (~0ull << (low)))
 
-#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
-#define ALIGN_UP(value, align) (((value) + (align)-1) & ~((align)-1))
+#define ARRAY_SIZE(array)        (sizeof(array) / sizeof((array)[0]))
+#define ALIGN_UP(value, align)   (((value) + (align)-1) & ~((align)-1))
 #define ALIGN_DOWN(value, align) ((value) & ~((align)-1))
 #define IS_ALIGNED(value, align) (((value) & ((align)-1)) == 0)
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define MIN(a, b)                ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                ((a) > (b) ? (a) : (b))
 
-#define likely(condition) __builtin_expect(!!(condition), 1)
+#define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
 #define container_of(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-#define PACKED __attribute__((packed))
-#define ALIGNED(n) __attribute__((aligned(n)))
-#define NORETURN __attribute__((noreturn))
+#define PACKED                   __attribute__((packed))
+#define ALIGNED(n)               __attribute__((aligned(n)))
+#define NORETURN                 __attribute__((noreturn))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 /* Volatile access for words that another CPU, a guest or a device may change meanwhile. */
-#define READ_ONCE(object) (*(const volatile __typeof__(object) *)&(object))
-#define WRITE_ONCE(object, value) (*(volatile __typeof__(object) *)&(object) = (value))
+#define READ_ONCE(object)         __atomic_load_n(&(object), __ATOMIC_RELAXED)
+#define WRITE_ONCE(object, value) __atomic_store_n(&(object), (value), __ATOMIC_RELAXED)
 
 #endif

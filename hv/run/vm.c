@@ -176,8 +176,9 @@ int vm_start(struct vm *vm)
     vm->built = true;
     vm->why[0] = 0;
     vm->state = VM_RUNNING;
-    log_info("VM %s: started with %lluM of memory and %u vCPU%s", vm->name, mebibytes(vm->config->memory),
-             vm->vcpu_count, vm->vcpu_count == 1 ? "" : "s");
+    log_info("VM %s: started with %lluM of memory and %u vCPU%s; %llu bytes beside its memory", vm->name,
+             mebibytes(vm->config->memory), vm->vcpu_count, vm->vcpu_count == 1 ? "" : "s",
+             (unsigned long long)(frame_owned(frame_owner_support(vm->index)) * PAGE_SIZE));
     vcpus_start(vm);
     return 0;
 }

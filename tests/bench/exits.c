@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one exit costs, in TSC ticks less the cost of an empty pair of RDTSC: under QEMU -icount one tick is one instruction of
+ * lintel and the guest together. Prints "bench NAME MINIMUM MEDIAN"; tests/bench/run-bench collects the lines.
+ */
+#include "lib/apic.h"
+#include "lib/io.h"
+#include "lib/tap.h"
+
+#define ROUNDS     201
+#define FRESH_BASE 0x4000000ull /* 64 MiB: no part of this guest lies there */
+
+static u64 samples[ROUNDS];
+static u64 empty;
+
+static void sort(u64 *values, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++)
+        for (unsigned j = i; j > 0 && values[j] < values[j - 1]; j--) {
+            u64 swap = values[j];
+
+            values[j] = values[j - 1];
+            values[j - 1] = swap;
+        }
+}
+
+static u64 less_empty(u64 ticks)
+{
+    return ticks > empty ? ticks - empty : 0;
+}
+
+static void report(const char *name)
+{
+    sort(samples, ROUNDS);
+    say("bench %s %lu %lu", name, less_empty(samples[0]), less_empty(samples[ROUNDS / 2]));
+}
+
+/* One instruction (or none) between two readings of the TSC, ROUNDS times. */
+#define MEASURE(instruction, ...)                                                                        \
+    for (unsigned i = 0; i < ROUNDS; i++) {                                                              \
+        u64 before, after;                                                                               \
+                                                                                                         \
+        asm volatile("rdtsc\n\tshlq $32, %%rdx\n\torq %%rdx, %%rax" : "=a"(before) : : "rdx", "memory"); \
+        asm volatile(instruction __VA_ARGS__);                                                           \
+        asm volatile("rdtsc\n\tshlq $32, %%rdx\n\torq %%rdx, %%rax" : "=a"(after) : : "rdx", "memory");  \
+        samples[i] = after - before;                                                                     \
+    }
+
+static void measure_instructions(void)
+{
+    MEASURE("", : : : "memory");
+    sort(samples, ROUNDS);
+    empty = samples[0];
+    MEASURE("cpuid", : : "a"(1), "c"(0) : "rbx", "rdx", "memory");
+    report("cpuid");
+    MEASURE("vmmcall", : : "a"(0x7fffffff) : "memory");
+    report("hypercall");
+    MEASURE("rdmsr", : : "c"(MSR_APIC_BASE) : "rax", "rdx", "memory");
+    report("rdmsr");
+    MEASURE("inb $0x61, %%al", : : : "rax", "memory");
+    report("pio_in");
+    MEASURE("movl 0xfee00020, %%eax", : : : "rax", "memory");
+    report("mmio_read");
+}
+
+/* The first touch of pages nobody has touched: 4 KiB apart. */
+static void measure_fresh_pages(const char *name)
+{
+    unsigned round = 0;
+
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        volatile u8 *page = (volatile u8 *)(FRESH_BASE + round++ * 4096);
+        u64 before = rdtsc();
+
+        *page = 1;
+        samples[i] = rdtsc() - before;
+    }
+    report(name);
+}
+
+static volatile u64 timer_tsc;
+
+static void timer_handler(struct frame *frame)
+{
+    (void)frame;
+    timer_tsc = rdtsc();
+    wrmsr(MSR_X2APIC + LAPIC_EOI / 16, 0);
+}
+
+/* How late a TSC-deadline interrupt comes to a spinning guest. */
+static void measure_timer(void)
+{
+    wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2);
+    wrmsr(MSR_X2APIC + LAPIC_SVR / 16, 0x1ff);
+    wrmsr(MSR_X2APIC + LAPIC_LVT_TIMER / 16, LVT_DEADLINE | 0x40);
+    interrupt_handle(0x40, timer_handler);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        u64 deadline = rdtsc() + 100000;
+
+        timer_tsc = 0;
+        interrupts_on();
+        wrmsr(MSR_TSC_DEADLINE, deadline);
+        while (!timer_tsc)
+            ;
+        interrupts_off();
+        samples[i] = timer_tsc - deadline;
+    }
+    report("timer_irq");
+}
+
+void guest_main(void)
+{
+    plan(1);
+    measure_instructions();
+    measure_fresh_pages(word_given("pages=4k") ? "npf_fresh_page_4k" : "npf_fresh_page_large");
+    measure_timer();
+    ok(true, "measured");
+}
