@@ -196,6 +196,8 @@ void guest_memory_destroy(struct guest_memory *memory)
 {
     frame_owner_t owner = frame_owner_guest(memory->vm);
 
+    if (memory->p2m.top == 0)
+        return; /* never created, or destroyed already */
     nested_table_destroy(&memory->nested);
     flush(memory);
     frames_give_back(memory);

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine's memory for host tests: sparse "RAM" of FAKE_RAM bytes behind phys_to_virt, the p2m windows with a TLB that
+ * remembers until it is told to forget, and a panic that a test can expect.
+ */
+#ifndef TESTS_UNIT_FAKE_MEMORY_H
+#define TESTS_UNIT_FAKE_MEMORY_H
+
+#include "hv/memory/frame.h"
+#include <setjmp.h>
+
+#define FAKE_RAM     (8ull << 30)
+#define FAKE_WINDOWS 3u
+
+/* Map everything (first call) and make RAM unwritten again, which reads as zero. */
+void fake_memory_reset(void);
+/* Let 2 MiB of real memory stand for all of [start, end): for tests that clear large frames. 2 MiB aligned. */
+void fake_memory_alias(hpa_t start, hpa_t end);
+/* frame_init over two ranges, [1 MiB, low) and [4 GiB, 4 GiB + high), all open. */
+void fake_memory_boot(u64 low, u64 high);
+
+extern u64 fake_tlb_fills;
+extern u64 fake_window_entries[];
+
+/* EXPECT_PANIC(statement): the statement must panic. Locks it held stay taken. */
+extern jmp_buf *fake_panic_expected;
+#define EXPECT_PANIC(statement)                   \
+    do {                                          \
+        jmp_buf fake_panic_back;                  \
+        fake_panic_expected = &fake_panic_back;   \
+        if (setjmp(fake_panic_back) == 0) {       \
+            statement;                            \
+            fail_msg("no panic: %s", #statement); \
+        }                                         \
+        fake_panic_expected = NULL;               \
+    } while (0)
+
+#endif
