@@ -259,26 +259,27 @@ static int take_immediate(struct decoder *d, struct instruction *out)
     return 0;
 }
 
+static u8 operand_size(const struct decoder *d)
+{
+    if (d->flags & ROW_BYTE)
+        return 1;
+    if (d->rex & REX_W)
+        return d->flags & ROW_PORT ? 4 : 8;
+    if (d->mode == DECODE_64 || (d->flags & ROW_WIDE))
+        return d->operand_prefix && !(d->flags & ROW_WIDE) ? 2 : 4;
+    return d->operand_prefix ? 6 - d->mode : d->mode; /* the other of 2 and 4 */
+}
+
 static void set_sizes(const struct decoder *d, struct instruction *out)
 {
-    u8 size = d->mode;
-
-    if (d->flags & ROW_BYTE)
-        size = 1;
-    else if (d->rex & REX_W)
-        size = 8;
-    else if (d->operand_prefix)
-        size = d->mode == DECODE_16 ? 4 : 2;
-    else if (d->mode == DECODE_64)
-        size = 4;
-    out->size = d->flags & ROW_PORT ? MIN(size, 4) : size;
+    out->size = operand_size(d);
     out->source_size = out->size;
     if (d->flags & ROW_SOURCE_1)
         out->source_size = 1;
     else if (d->flags & ROW_SOURCE_2)
         out->source_size = 2;
     else if (d->flags & ROW_SOURCE_4)
-        out->source_size = MIN(size, 4);
+        out->source_size = 4;
 }
 
 static u8 address_size(const struct decoder *d)

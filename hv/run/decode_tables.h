@@ -35,6 +35,7 @@ enum immediate_form {
 #define ROW_SOURCE_2 BIT(11) /* of a word */
 #define ROW_SOURCE_4 BIT(12) /* of a doubleword */
 #define ROW_PORT     BIT(13) /* ports are at most 4 bytes wide */
+#define ROW_WIDE     BIT(14) /* operands of 4 bytes or, with REX.W, 8: MOVNTI */
 
 struct opcode_row {
     u8 operation; /* enum operation, or enum opcode_group */
