@@ -11,7 +11,7 @@
 #include "hv/operator/console.h"
 
 #define ESCAPE         0x1b
-#define PARAMETERS_MAX 2
+#define PARAMETERS_MAX 3 /* two are used; the last one takes all that follow */
 
 /* How far into a control sequence the console is. */
 enum sequence { SEQUENCE_NONE, SEQUENCE_ESCAPE, SEQUENCE_PARAMETERS };
@@ -22,7 +22,7 @@ static struct {
     u32 row, column; /* column may stand behind the last one: the next character begins a line */
     enum sequence sequence;
     u32 parameters[PARAMETERS_MAX];
-    u32 parameter_count; /* completed by ';' */
+    u32 parameter_count; /* completed by ';'; below PARAMETERS_MAX */
     struct screen_cell cells[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX];
 } screen = {.lock = SPINLOCK_INIT(RANK_SINK)};
 
@@ -119,9 +119,11 @@ static void sequence_act(char final)
 
 static void sequence_continue(char c)
 {
-    u32 *parameter = &screen.parameters[MIN(screen.parameter_count, PARAMETERS_MAX - 1u)];
+    u32 *parameter = &screen.parameters[screen.parameter_count];
 
     if (screen.sequence == SEQUENCE_ESCAPE) {
+        if (c >= 0x20 && c <= 0x2f)
+            return; /* choice of a character set: one more character follows */
         screen.sequence = c == '[' ? SEQUENCE_PARAMETERS : SEQUENCE_NONE;
         screen.parameter_count = screen.parameters[0] = screen.parameters[1] = 0;
         return;
@@ -129,7 +131,7 @@ static void sequence_continue(char c)
     if (c >= '0' && c <= '9') {
         *parameter = MIN(*parameter * 10 + (u32)(c - '0'), 999u);
     } else if (c == ';') {
-        screen.parameter_count += screen.parameter_count < PARAMETERS_MAX;
+        screen.parameter_count += screen.parameter_count < PARAMETERS_MAX - 1;
     } else if (c >= 0x40 && c <= 0x7e) {
         screen.sequence = SEQUENCE_NONE;
         sequence_act(c);

@@ -325,6 +325,47 @@ static void line_start(u16 port)
     line.last = 0; /* unknown: what firmware printed may not have ended its line */
 }
 
+/* Kept from serial_take_interrupts for a line that moves later; vector 0: not called yet. Boot CPU alone. */
+static const struct acpi_info *isa;
+static u32 target;
+static u8 vector;
+
+static u8 line_irq(void)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(customary_ports); i++)
+        if (customary_ports[i].port == line.port)
+            return customary_ports[i].irq;
+    return customary_ports[0].irq;
+}
+
+int serial_take_interrupts(const struct acpi_info *acpi, u32 apic_id)
+{
+    const struct acpi_isa_irq *irq = &acpi->isa_irqs[line_irq()];
+    int error;
+
+    isa = acpi;
+    target = apic_id;
+    if (!vector) {
+        int allocated = interrupt_allocate(handle_interrupt, NULL);
+
+        if (allocated < 0)
+            return allocated;
+        vector = (u8)allocated;
+    }
+    if (!line.port)
+        return 0;
+    error = host_ioapic_route(irq->gsi, vector, apic_id, irq->level_triggered, irq->active_low);
+    if (error)
+        return error;
+    spinlock_take(&line.lock);
+    line.by_interrupt = true;
+    transmit(); /* switches the receive interrupt on */
+    spinlock_release(&line.lock);
+    return 0;
+}
+
 static void replay_write(void *context, const char *text, size_t size)
 {
     (void)context;
@@ -345,39 +386,9 @@ int serial_init(u16 port)
     spinlock_release(&line.lock);
     if (moving) {
         log_replay(replay_write, NULL);
-        return 0;
+    } else {
+        log_sink_add(&log_sink);
+        console_device_add(&console_device);
     }
-    log_sink_add(&log_sink);
-    console_device_add(&console_device);
-    return 0;
-}
-
-static u8 line_irq(void)
-{
-    size_t i;
-
-    for (i = 0; i < ARRAY_SIZE(customary_ports); i++)
-        if (customary_ports[i].port == line.port)
-            return customary_ports[i].irq;
-    return customary_ports[0].irq;
-}
-
-int serial_take_interrupts(const struct acpi_info *acpi, u32 apic_id)
-{
-    const struct acpi_isa_irq *irq = &acpi->isa_irqs[line_irq()];
-    int vector, error;
-
-    if (!line.port)
-        return 0;
-    vector = interrupt_allocate(handle_interrupt, NULL);
-    if (vector < 0)
-        return vector;
-    error = host_ioapic_route(irq->gsi, (u8)vector, apic_id, irq->level_triggered, irq->active_low);
-    if (error)
-        return error;
-    spinlock_take(&line.lock);
-    line.by_interrupt = true;
-    transmit(); /* switches the receive interrupt on */
-    spinlock_release(&line.lock);
-    return 0;
+    return vector ? serial_take_interrupts(isa, target) : 0;
 }
