@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Model-specific registers as guests see them: one table, a reason per row. Boot wires the two handlers to
+ * the exits. What is in no row does not exist: #GP(0), and a line in the log. The vCPU's own CPU, no lock.
+ */
+#ifndef GUEST_POLICY_MSR_H
+#define GUEST_POLICY_MSR_H
+
+#include "hv/run/bus.h"
+
+/* What a vCPU keeps for MSRs that no device and no engine keeps. */
+struct msr_state {
+    u64 tsc_adjust;
+    u64 mtrr_default;
+    u64 hwcr;
+};
+
+/* As at power-on. */
+void msr_state_reset(struct msr_state *state);
+
+/* The table, for tests and for whoever wants to know. */
+extern const struct msr_bus policy_msrs;
+
+void policy_msr_read(struct vcpu *vcpu, struct vmexit *x);
+void policy_msr_write(struct vcpu *vcpu, struct vmexit *x);
+
+#endif
