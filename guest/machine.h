@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* One guest's machine: its devices and how their interrupt lines are wired. guest/machine.c puts it together; device lock. */
+/*
+ * One guest's machine: its devices and how their interrupt lines are wired. guest/machine.c puts it
+ * together; device lock.
+ */
 #ifndef GUEST_MACHINE_H
 #define GUEST_MACHINE_H
 
@@ -12,16 +15,26 @@
 #include "guest/devices/reset.h"
 #include "guest/devices/rtc.h"
 #include "guest/devices/uart.h"
+#include "guest/policy/cpuid.h"
+#include "guest/policy/kvmclock.h"
+#include "guest/policy/msr.h"
 #include "hv/run/vm.h"
 
 /* Where things are in guest-physical space and which lines they use: the one place that says so. */
-#define MACHINE_LAPIC_BASE 0xfee00000ull
+#define MACHINE_LAPIC_BASE  0xfee00000ull
 #define MACHINE_IOAPIC_BASE 0xfec00000ull
-#define MACHINE_HOLE_START 0xc0000000ull
-#define MACHINE_ACPI_BASE 0x000e0000ull /* tables, in RAM shown as reserved */
-#define MACHINE_PM_BASE 0x600           /* PM1a event 0x600, control 0x604, timer 0x608 */
-#define MACHINE_SCI 9
-#define MACHINE_RESET_PORT 0xcf9
+#define MACHINE_HOLE_START  0xc0000000ull
+#define MACHINE_ACPI_BASE   0x000e0000ull /* tables, in RAM shown as reserved */
+#define MACHINE_PM_BASE     0x600         /* PM1a event 0x600, control 0x604, timer 0x608 */
+#define MACHINE_SCI         9
+#define MACHINE_RESET_PORT  0xcf9
+
+/* What the machine keeps for each vCPU. */
+struct machine_vcpu {
+    struct lapic lapic;
+    struct kvmclock clock;
+    struct msr_state msrs;
+};
 
 struct machine {
     struct vm *vm;
@@ -33,6 +46,9 @@ struct machine {
     struct acpi_pm acpi_pm;
     struct pci_host pci;
     struct reset_ports reset;
+    struct cpuid_policy cpuid;
+    u64 start_tsc;               /* host TSC at which the guest's clocks were 0 */
+    struct machine_vcpu vcpus[]; /* as many as the VM has */
 };
 
 /* Drive an ISA interrupt line (0 .. 15): PIC input and IOAPIC pin (line 0 is pin 2). Device lock held. */

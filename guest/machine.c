@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Puts one guest's machine together: devices on the buses, interrupt lines from device to controller, ACPI
+ * tables, kernel, and the state in which each vCPU begins. hv/run/vm.c calls it through guest_machine_ops,
+ * on the boot CPU while no vCPU of the VM runs; the interrupt questions come from exits on the vCPU's own
+ * CPU. No lock held but where it says so.
+ */
+#include "guest/machine.h"
+
+#include "guest/load/acpi_tables.h"
+#include "guest/load/load.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/printf.h"
+
+#define PIT_LINE     0
+#define PIT_PIN      2
+#define CASCADE_LINE 2
+
+static struct machine *machine_of(struct vm *vm)
+{
+    return vm->machine;
+}
+
+void machine_set_line(struct machine *m, unsigned line, bool level)
+{
+    if (line == CASCADE_LINE)
+        return;
+    pic_set_input(&m->pic, line, level);
+    ioapic_set_pin(&m->ioapic, line == PIT_LINE ? PIT_PIN : line, level);
+}
+
+static u64 machine_bytes(u32 vcpus)
+{
+    return sizeof(struct machine) + vcpus * sizeof(struct machine_vcpu);
+}
+
+/* Local APICs first: the other controllers drive their inputs. */
+static void vcpus_init(struct machine *m)
+{
+    for (u32 i = 0; i < m->vm->vcpu_count; i++) {
+        struct vcpu *vcpu = m->vm->vcpus[i];
+
+        lapic_init(&m->vcpus[i].lapic, vcpu);
+        vcpu->clock = &m->vcpus[i].clock;
+    }
+}
+
+static int devices_init(struct machine *m)
+{
+    int error = lapic_register_mmio(m);
+
+    if (!error)
+        error = ioapic_init(&m->ioapic, m);
+    if (!error)
+        error = pic_init(&m->pic, m);
+    if (!error)
+        error = pit_init(&m->pit, m);
+    if (!error)
+        error = rtc_init(&m->rtc, m);
+    if (!error)
+        error = acpi_pm_init(&m->acpi_pm, m);
+    if (!error)
+        error = pci_host_init(&m->pci, m);
+    if (!error)
+        error = reset_ports_init(&m->reset, m);
+    if (!error)
+        error = uart_init(&m->uart, m);
+    return error;
+}
+
+/* As after power-on; also stops every timer. */
+static void devices_reset(struct machine *m)
+{
+    for (u32 i = 0; i < m->vm->vcpu_count; i++)
+        lapic_reset(&m->vcpus[i].lapic);
+    spinlock_take(&m->vm->device_lock);
+    ioapic_reset(&m->ioapic);
+    pic_reset(&m->pic);
+    pit_reset(&m->pit);
+    rtc_reset(&m->rtc);
+    acpi_pm_reset(&m->acpi_pm);
+    pci_host_reset(&m->pci);
+    reset_ports_reset(&m->reset);
+    uart_reset(&m->uart);
+    spinlock_release(&m->vm->device_lock);
+}
+
+/* Every guest begins with a TSC of 0, and its clocks with it. */
+static void clocks_start(struct machine *m)
+{
+    m->start_tsc = device_now();
+    for (u32 i = 0; i < m->vm->vcpu_count; i++) {
+        struct vcpu *vcpu = m->vm->vcpus[i];
+
+        kvmclock_reset(&m->vcpus[i].clock);
+        msr_state_reset(&m->vcpus[i].msrs);
+        vcpu->tsc_offset = 0 - m->start_tsc;
+        engine->tsc_offset_changed(vcpu);
+    }
+}
+
+/*
+ * Fill zeroed memory, and set every vCPU to where it begins: the first in the kernel, the others at reset,
+ * waiting for INIT.
+ */
+static int machine_begin(struct machine *m, char *why, size_t size)
+{
+    struct vm *vm = m->vm;
+    const struct load load = {
+        .config = vm->config, .memory = &vm->memory, .rsdp = MACHINE_ACPI_BASE, .why = why, .why_size = size};
+    struct vcpu_state state;
+    int error = acpi_tables_write(&vm->memory, MACHINE_ACPI_BASE, vm->vcpu_count);
+
+    if (error) {
+        snprintf(why, size, "its ACPI tables can't be put into its memory (error %d)", error);
+        return error;
+    }
+    error = load_guest(&load, &state);
+    for (u32 i = 0; i < vm->vcpu_count && !error; i++) {
+        if (i)
+            start_state_reset(&state);
+        error = engine->state_set(vm->vcpus[i], &state);
+        if (error)
+            snprintf(why, size, "the CPU does not take the state in which vCPU %u begins (error %d)", i,
+                     error);
+    }
+    return error;
+}
+
+static void machine_destroy(struct vm *vm)
+{
+    struct machine *m = machine_of(vm);
+    u64 bytes = machine_bytes(vm->vcpu_count);
+
+    uart_destroy(&m->uart);
+    devices_reset(m);
+    for (u32 i = 0; i < vm->vcpu_count; i++) {
+        vm->vcpus[i]->lapic = NULL;
+        vm->vcpus[i]->clock = NULL;
+    }
+    vm->machine = NULL;
+    memory_free(m, bytes, frame_owner_support(vm->index));
+}
+
+static int machine_create(struct vm *vm, char *why, size_t size)
+{
+    struct machine *m = memory_alloc(machine_bytes(vm->vcpu_count), frame_owner_support(vm->index));
+    int error;
+
+    if (!m) {
+        snprintf(why, size, "no memory is left for its devices");
+        return -ENOMEM;
+    }
+    m->vm = vm;
+    vm->machine = m;
+    cpuid_policy_build(&m->cpuid, vm->config, cpuid);
+    vcpus_init(m);
+    error = devices_init(m);
+    if (error) {
+        snprintf(why, size, "a device finds no place on its buses (error %d)", error);
+    } else {
+        clocks_start(m);
+        error = machine_begin(m, why, size);
+    }
+    if (error)
+        machine_destroy(vm);
+    return error;
+}
+
+static int machine_reset_all(struct vm *vm, char *why, size_t size)
+{
+    struct machine *m = machine_of(vm);
+
+    devices_reset(m);
+    clocks_start(m);
+    return machine_begin(m, why, size);
+}
+
+const struct machine_ops guest_machine_ops = {
+    .create = machine_create,
+    .destroy = machine_destroy,
+    .reset = machine_reset_all,
+    .interrupt_pending = lapic_interrupt_pending,
+    .interrupt_accept = lapic_interrupt_accept,
+};
