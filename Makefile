@@ -165,9 +165,16 @@ $(GUEST)/busybox: tools/fetch-package | $(RUN_PACKAGES)
 $(GUEST)/vmlinux: $(GUEST)/vmlinuz tools/lib/bzimage.py
 	$(PYTHON) tools/lib/bzimage.py $< $@
 
+# Static programs of a few instructions, for what no shell can do: tests/initramfs/NAME.asm is /tests/NAME in the guest.
+GUEST_PROGRAMS := $(patsubst tests/initramfs/%.asm,$(GUEST)/programs/%,$(sort $(wildcard tests/initramfs/*.asm)))
+$(GUEST)/programs/%: tests/initramfs/%.asm | $(RUN_PACKAGES)
+	@mkdir -p $(@D)
+	$(call SAY,NASM)$(NASM) -f elf64 --reproducible -o $@.o $<
+	@$(LD) -static --build-id=none -z noexecstack -s -o $@ $@.o
+
 INIT_FILES := $(sort $(shell find tests/initramfs -type f 2>/dev/null))
-$(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox tools/mkinitramfs $(INIT_FILES)
-	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@
+$(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mkinitramfs $(INIT_FILES)
+	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@ $(GUEST_PROGRAMS)
 
 # ---------------------------------------------------------------- ISO and run
 
