@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One VM with one vCPU for host tests of code above memory: 64 KiB of RAM at 0, one device of 4 KiB at FAKE_DEVICE, linear = physical
+ * in 1 MiB whose pages may be made to fault. Link fake_machine.c and fake_engine.c; in place of vcpu.c, guest_memory.c, guest_walk.c.
+ */
+#ifndef TESTS_UNIT_FAKE_MACHINE_H
+#define TESTS_UNIT_FAKE_MACHINE_H
+
+#include "hv/run/vm.h"
+#include "tests/unit/fake_engine.h"
+
+#define FAKE_RAM    (64 * 1024)
+#define FAKE_DEVICE 0x80000
+#define FAKE_PAGES  256 /* of linear addresses; what lies above wraps */
+
+struct fake_machine {
+    struct vm vm;
+    struct vcpu vcpu;
+    struct port_bus ports;
+    u64 device[512];                      /* the registers of the device */
+    unsigned device_reads, device_writes; /* accesses, and the size of the latest */
+    unsigned device_size;
+    bool not_present[FAKE_PAGES], read_only[FAKE_PAGES]; /* by linear page */
+    int memory_fault;                                    /* what guest_memory_fault says about RAM */
+    unsigned skips;                                      /* instructions stepped over */
+    int vector;                                          /* exception injected, or -1 */
+    u32 error_code;
+    u64 address;       /* of a page fault */
+    char stopped[200]; /* what vm_stop was told, or empty */
+};
+extern struct fake_machine fake;
+extern u8 fake_ram[FAKE_RAM];
+
+/* A fresh machine, RIP 0; RAM and device keep their contents. */
+void fake_machine_reset(enum fake_mode mode);
+
+#endif
