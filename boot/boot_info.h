@@ -18,6 +18,7 @@ struct boot_info {
     struct boot_file files[BOOT_FILES]; /* modules: name = their command line */
     struct memory_range file_ranges[BOOT_FILES];
     unsigned file_count;
+    char file_names[4096];          /* what files[].name points into */
     struct memory_range info_range; /* where the tags themselves lie */
     struct boot_framebuffer framebuffer;
     hpa_t rsdp; /* copy inside the tags; 0: none */
@@ -25,7 +26,10 @@ struct boot_info {
     bool has_rsdp, efi;
 };
 
-/* Parse the tags at `tags` (mapped; size from the first word, bounded by limit). 0 or -EINVAL with why. */
+/*
+ * Parse the tags at `tags` (mapped; size from the first word, bounded by limit >= 8). 0 or -EINVAL with why (size > 0).
+ * With 0, why is empty or says what was left out first: the caller logs it.
+ */
 int multiboot2_parse(const void *tags, size_t limit, struct boot_info *info, char *why, size_t size);
 
 #endif

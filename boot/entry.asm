@@ -243,15 +243,15 @@ serial_setup:				; port, value
 
 %define LINE_END 13, 10, 0
 message_loader:
-	db "[lintel] Not started by a multiboot2 boot loader: EAX must hold 36d76289 at the entry. "
-	db "Start lintel with GRUB's multiboot2 command.", LINE_END
+	db "[lintel] halted: the boot loader is not multiboot2 (EAX must hold 36d76289 at the entry). "
+	db "GRUB's multiboot2 command is what lintel needs.", LINE_END
 message_cpuid:
-	db "[lintel] This CPU has no CPUID instruction: lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
+	db "[lintel] halted: this CPU has no CPUID instruction: lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
 message_long_mode:
-	db "[lintel] This CPU has no long mode (CPUID 80000001, EDX bit 29, is clear): "
+	db "[lintel] halted: this CPU has no long mode (CPUID 80000001, EDX bit 29, is clear): "
 	db "lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
 message_nx:
-	db "[lintel] This CPU has no NX (CPUID 80000001, EDX bit 20, is clear): "
+	db "[lintel] halted: this CPU has no NX (CPUID 80000001, EDX bit 20, is clear): "
 	db "lintel needs it for its own memory; look for 'execute disable' in the firmware's set-up.", LINE_END
 
 ; Each stack is aligned to its size and has a guard page below: for the boot stack the last page of the unit under it, whose
