@@ -65,19 +65,20 @@ static u8 opcode_length_decoded(struct vcpu *vcpu, const struct opcode *opcode)
 }
 
 /* Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging. 0: it has gone. */
-static u8 opcode_length(struct vcpu *vcpu, struct svm_vcpu *svm, const struct opcode *opcode)
+static __attribute__((noinline)) u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb,
+                                                  const struct opcode *opcode)
 {
-    u64 at = svm->vmcb->save.rip;
+    u64 at = vmcb->save.rip;
     struct guest_paging paging;
     const void *bytes;
     u32 found;
     gpa_t gpa;
 
     if (svm_features.next_rip)
-        return (u8)(svm->vmcb->control.next_rip - at);
-    svm_paging_get(vcpu, &paging);
-    if (!(svm->vmcb->save.cs.attributes & SEGMENT_LONG) || !(paging.efer & EFER_LMA))
-        at = (u32)(at + svm->vmcb->save.cs.base);
+        return (u8)(vmcb->control.next_rip - at);
+    svm_paging_fill(vmcb, &paging);
+    if (!(vmcb->save.cs.attributes & SEGMENT_LONG) || !(paging.efer & EFER_LMA))
+        at = (u32)(at + vmcb->save.cs.base);
     if ((at & ~PAGE_MASK) > PAGE_SIZE - sizeof(found) ||
         guest_walk_fetched(&vcpu->vm->memory, &paging, at, &gpa))
         return opcode_length_decoded(vcpu, opcode);
@@ -193,9 +194,9 @@ static bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *
 }
 
 /* Decode; false when the guest is simply entered again. */
-static bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
+static inline bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, const struct vmcb *vmcb, struct vmexit *x)
 {
-    struct vmcb_control *control = &svm->vmcb->control;
+    const struct vmcb_control *control = &vmcb->control;
     const struct opcode *opcode;
     u64 code = control->exit_code;
 
@@ -204,7 +205,7 @@ static bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
         return true;
     }
     if (code == VMEXIT_IOIO) {
-        decode_port(control, svm->vmcb->save.rip, x);
+        decode_port(control, vmcb->save.rip, x);
         return true;
     }
     if (code == VMEXIT_MSR) {
@@ -220,18 +221,14 @@ static bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
     x->length = 0;
     if (opcode->length == 0)
         return true;
-    x->length = opcode_length(vcpu, svm, opcode);
+    x->length = opcode_length(vcpu, vmcb, opcode);
     /* 0: another vCPU changed the bytes or the mapping between exit and fetch: let the CPU look again. */
     return x->length != 0;
 }
 
-/* An instruction was stepped over: what the CPU would have done at its end. */
-static void finish_instruction(struct vcpu *vcpu, struct svm_vcpu *svm)
+/* An instruction was stepped over while the guest single-steps: the trap that the CPU would have raised at its end. */
+static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu, struct svm_vcpu *svm)
 {
-    svm->vmcb->save.rip = vcpu->regs.rip;
-    svm->vmcb->control.shadow &= ~BIT(0);
-    if (likely(!(svm->vmcb->save.rflags & RFLAGS_TF)))
-        return;
     vmcb_set_dr6(svm, vmcb_dr6(svm) | BIT(14));
     if (!(svm->vmcb->control.event_inject & EVENT_VALID))
         vcpu_inject_exception(vcpu, VECTOR_DB);
@@ -279,11 +276,15 @@ bool svm_handle_exit(struct vcpu *vcpu)
     if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
         svm_redeliver(svm);
 
-    if (likely(decode(vcpu, svm, &x)))
+    if (likely(decode(vcpu, svm, vmcb, &x)))
         exit_dispatch(vcpu, &x);
 
-    if (vcpu->regs.rip != vmcb->save.rip)
-        finish_instruction(vcpu, svm);
+    if (vcpu->regs.rip != vmcb->save.rip) {
+        vmcb->save.rip = vcpu->regs.rip;
+        vmcb->control.shadow = 0; /* of the instruction that is over */
+        if (unlikely(vmcb->save.rflags & RFLAGS_TF))
+            single_step_trap(vcpu, svm);
+    }
     vmcb->save.rax = vcpu->regs.gpr[RAX];
     if (unlikely(READ_ONCE(vcpu->requests)) && !exit_prepare_entry(vcpu))
         return false;

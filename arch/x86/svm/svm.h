@@ -48,6 +48,17 @@ void svm_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment 
 void svm_paging_get(struct vcpu *vcpu, struct guest_paging *paging);
 void svm_tsc_offset_changed(struct vcpu *vcpu);
 
+/* What a walk of the guest's page tables starts from. */
+static inline void svm_paging_fill(const struct vmcb *vmcb, struct guest_paging *paging)
+{
+    paging->cr0 = vmcb->save.cr0;
+    paging->cr3 = vmcb->save.cr3;
+    paging->cr4 = vmcb->save.cr4;
+    paging->efer = vmcb->save.efer;
+    paging->rflags = vmcb->save.rflags;
+    paging->cpl = vmcb->save.cpl;
+}
+
 /* exit.c */
 bool svm_handle_exit(struct vcpu *vcpu);
 

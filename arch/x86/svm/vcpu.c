@@ -311,14 +311,7 @@ int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
 
 void svm_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
 {
-    struct svm_vcpu *svm = svm_of(vcpu);
-
-    paging->cr0 = vmcb_cr0(svm);
-    paging->cr3 = vmcb_cr3(svm);
-    paging->cr4 = vmcb_cr4(svm);
-    paging->efer = vmcb_efer(svm);
-    paging->rflags = svm->vmcb->save.rflags;
-    paging->cpl = vmcb_cpl(svm);
+    svm_paging_fill(svm_of(vcpu)->vmcb, paging);
 }
 
 void svm_tsc_offset_changed(struct vcpu *vcpu)
