@@ -35,7 +35,6 @@ struct pit {
     struct machine *machine;
     struct device_clock clock;
     struct timer timer;
-    u64 period; /* of timer in TSC ticks; 0: fires once */
     struct pit_channel channels[3];
     u8 port61; /* bits 0 .. 3 as written */
 };
