@@ -111,12 +111,6 @@ static void nmi_window(struct vcpu *vcpu)
     fake_state.nmi_window = true;
 }
 
-static void clear_shadow(struct vcpu *vcpu)
-{
-    (void)vcpu;
-    fake_state.shadows_cleared++;
-}
-
 static void tlb_flush(struct vcpu *vcpu)
 {
     (void)vcpu;
@@ -142,7 +136,6 @@ static const struct engine_ops fake_engine = {
     .nmi_allowed = nmi_allowed,
     .interrupt_window = interrupt_window,
     .nmi_window = nmi_window,
-    .clear_shadow = clear_shadow,
     .tlb_flush = tlb_flush,
     .tsc_offset_changed = vcpu_nothing,
 };

@@ -17,7 +17,7 @@ struct fake_state {
     unsigned injections;
     bool interrupt_allowed, nmi_allowed;
     bool interrupt_window, nmi_window; /* asked for */
-    unsigned shadows_cleared, flushes, runs;
+    unsigned flushes, runs;
 };
 extern struct fake_state fake_state;
 

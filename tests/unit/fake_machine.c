@@ -84,12 +84,6 @@ void vcpu_gpr_set(struct vcpu *vcpu, unsigned gpr, u64 value)
         vcpu->regs.gpr[gpr] = value;
 }
 
-void vcpu_skip(struct vcpu *vcpu, const struct vmexit *x)
-{
-    vcpu->regs.rip += x->length;
-    fake.skips++;
-}
-
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector)
 {
     (void)vcpu;

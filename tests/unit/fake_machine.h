@@ -22,7 +22,6 @@ struct fake_machine {
     unsigned device_size;
     bool not_present[FAKE_PAGES], read_only[FAKE_PAGES]; /* by linear page */
     int memory_fault;                                    /* what guest_memory_fault says about RAM */
-    unsigned skips;                                      /* instructions stepped over */
     int vector;                                          /* exception injected, or -1 */
     u32 error_code;
     u64 address;       /* of a page fault */
