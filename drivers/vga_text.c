@@ -12,6 +12,11 @@
 #define COLUMNS      80
 #define ROWS         25
 
+#define CRTC_INDEX        0x3d4
+#define CRTC_DATA         0x3d5
+#define CRTC_CURSOR_START 0x0a
+#define CRTC_CURSOR_OFF   BIT(5)
+
 static volatile u16 *text; /* NULL: not in use */
 static u64 early_cr3;      /* the boot tables, on which text was found; 0 once it is mapped for good */
 
@@ -34,6 +39,8 @@ void vga_text_early(void)
 {
     text = phys_to_virt(TEXT_ADDRESS);
     early_cr3 = read_cr3();
+    out8(CRTC_INDEX, CRTC_CURSOR_START); /* the cursor would stay where the loader left it */
+    out8(CRTC_DATA, CRTC_CURSOR_OFF);
     screen_start(&output);
 }
 
