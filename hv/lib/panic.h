@@ -12,10 +12,10 @@
 NORETURN void panic_at(const char *file, int line, const char *format, ...) PRINTF_LIKE(3, 4);
 
 #define panic(...) panic_at(__FILE__, __LINE__, __VA_ARGS__)
-#define assert(condition)                                         \
-    do {                                                          \
-        if (unlikely(!(condition)))                               \
-            panic_at(__FILE__, __LINE__, "broken: " #condition);  \
+#define assert(condition)                                        \
+    do {                                                         \
+        if (unlikely(!(condition)))                              \
+            panic_at(__FILE__, __LINE__, "broken: " #condition); \
     } while (0)
 
 /* Checks too dear for release builds. */
