@@ -25,7 +25,7 @@
 #include "hv/lib/errno.h"
 
 #define LEVELS              3u
-#define ENTRIES             512u
+#define ENTRIES             512ull
 #define LEVEL_FRAMES(level) BIT(9 * (level)) /* guest frames that one entry of this level stands for */
 
 /* Pages of lintel's own tables that lead to the list: never written through, never executed. */

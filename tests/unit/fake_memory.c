@@ -18,6 +18,7 @@ static int ram_file = -1;
 static u8 *ram;
 static u8 *windows;
 u64 fake_tlb_fills;
+bool fake_tlb_is_remote;
 u64 fake_window_entries[P2M_WINDOW_MAX];
 jmp_buf *fake_panic_expected;
 
@@ -49,12 +50,15 @@ u64 p2m_host_window_base(u32 window)
 
 void p2m_host_window_forget(const u64 *at)
 {
+    if (fake_tlb_is_remote)
+        return;
     map((void *)((u64)at & PAGE_MASK), PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
         0);
 }
 
 void p2m_host_window_forget_all(void)
 {
+    fake_tlb_fills = 0;
     map(windows, FAKE_WINDOWS * P2M_WINDOW_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
         0);
 }
@@ -85,14 +89,10 @@ static void tlb_fill(int signal_number, siginfo_t *info, void *context)
 
 static void fake_memory_map(void)
 {
-    struct sigaction action = {.sa_sigaction = tlb_fill, .sa_flags = SA_SIGINFO};
-
     ram_file = memfd_create("ram", MFD_CLOEXEC);
     ram = map(NULL, FAKE_RAM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     windows = map(NULL, FAKE_WINDOWS * P2M_WINDOW_SIZE, PROT_NONE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    sigaction(SIGSEGV, &action, NULL);
-    sigaction(SIGBUS, &action, NULL);
 }
 
 void fake_memory_reset(void)
@@ -113,13 +113,32 @@ void fake_memory_alias(hpa_t start, hpa_t end)
         map(ram + at, SIZE_2M, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ram_file, start);
 }
 
-void fake_memory_boot(u64 low, u64 high)
+void fake_memory_begin(void)
 {
-    const struct memory_range ranges[] = {{0x100000, low}, {SIZE_4G, SIZE_4G + high}};
+    static const struct memory_range ranges[] = {{0x100000, SIZE_1G}, {SIZE_4G, FAKE_RAM}};
+    struct sigaction action = {.sa_sigaction = tlb_fill, .sa_flags = SA_SIGINFO};
 
-    fake_memory_reset();
-    frame_init(ranges, high > 0 ? 2 : 1, NULL, 0);
-    frame_open_all();
+    if (ram == NULL) {
+        fake_memory_reset();
+        frame_init(ranges, 2, NULL, 0);
+        frame_open_all();
+    }
+    sigaction(SIGSEGV, &action, NULL);
+    fake_tlb_is_remote = false;
+    p2m_host_window_forget_all();
+}
+
+void fake_memory_make_short(u64 spare)
+{
+    struct frame_statistics statistics;
+
+    frame_statistics(&statistics);
+    frame_promise(statistics.free - statistics.promised - spare, FRAME_OWNER_MODULE);
+}
+
+void fake_memory_make_plenty(void)
+{
+    frame_unpromise(frame_promised(FRAME_OWNER_MODULE), FRAME_OWNER_MODULE);
 }
 
 void panic_at(const char *file, int line, const char *format, ...)

@@ -16,10 +16,19 @@
 void fake_memory_reset(void);
 /* Let 2 MiB of real memory stand for all of [start, end): for tests that clear large frames. 2 MiB aligned. */
 void fake_memory_alias(hpa_t start, hpa_t end);
-/* frame_init over two ranges, [1 MiB, low) and [4 GiB, 4 GiB + high), all open. */
-void fake_memory_boot(u64 low, u64 high);
+/*
+ * Before each test that uses the allocator or a window: the first call starts the allocator over [1 MiB, 1
+ * GiB) and [4 GiB, 8 GiB), all open. The TLB is empty; cmocka takes the signals between tests, so they are
+ * taken back.
+ */
+void fake_memory_begin(void);
+/* Leave but `spare` frames to whoever asks, by promising the others; and let go of them again. */
+void fake_memory_make_short(u64 spare);
+void fake_memory_make_plenty(void);
 
 extern u64 fake_tlb_fills;
+/* The TLB forgets nothing when told, as another CPU's does not. */
+extern bool fake_tlb_is_remote;
 extern u64 fake_window_entries[];
 
 /* EXPECT_PANIC(statement): the statement must panic. Locks it held stay taken. */

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The p2m list, read through a window whose pages a fault handler fills from the very tables, as a CPU fills its TLB. Every
+ * published store is followed by lookups: none of them finds anything but the value before or the value after.
+ */
+// sources: tests/unit/fake_memory.c hv/memory/frame.c
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/fake_memory.h"
+
+static void store_recorded(u64 *slot, u64 value);
+
+/* The code under test publishes its changes by this one builtin. */
+#include "hv/lib/lock.h"
+#define __atomic_store_n(slot, value, order) store_recorded(slot, value)
+#include "hv/memory/p2m.c"
+#undef __atomic_store_n
+
+#define MIB     0x100000ull
+#define SUPPORT frame_owner_support(0)
+
+/* Guest frames that random tests use: near every border of the tables, few enough to meet again. */
+static const gfn_t bases[] = {0,           512 - 3, 0xc0000 - 4, 0x100000 - 2,     BIT(18) - 5,
+                              BIT(27) - 4, BIT(28), BIT(35) - 1, P2M_GFN_LIMIT - 8};
+#define SPAN 8u
+#define GFNS (ARRAY_SIZE(bases) * SPAN)
+
+static struct p2m p2m;
+static u64 model[GFNS], before[GFNS];
+static u32 stores;
+static bool checking;
+
+static gfn_t gfn_at(u64 i)
+{
+    return bases[i / SPAN] + i % SPAN;
+}
+
+static void lookups_check(void)
+{
+    for (u64 i = 0; i < GFNS; i++) {
+        u64 fast = p2m_lookup(&p2m, gfn_at(i)), true_entry = p2m_lookup_slow(&p2m, gfn_at(i));
+
+        assert_true(true_entry == before[i] || true_entry == model[i]);
+        assert_true(fast == before[i] || fast == model[i] || fast == P2M_INVALID);
+    }
+}
+
+static void store_recorded(u64 *slot, u64 value)
+{
+    *(volatile u64 *)slot = value;
+    stores++;
+    if (checking)
+        lookups_check();
+}
+
+static void start(void)
+{
+    fake_memory_begin();
+    memset(model, 0xff, sizeof(model));
+    memset(before, 0xff, sizeof(before));
+    if (shared_pages[0] == 0)
+        assert_int_equal(p2m_global_init(), 0);
+    assert_int_equal(p2m_init(&p2m, 1, SUPPORT), 0);
+}
+
+static void finish(void)
+{
+    p2m_destroy(&p2m);
+    assert_int_equal(frame_owned(SUPPORT), 0);
+    assert_int_equal(fake_window_entries[1], 0);
+}
+
+static void test_holes_cost_nothing(void **state)
+{
+    const gfn_t far_away[] = {0, 1, 511, 512, BIT(18), BIT(27) + 5, BIT(35), P2M_GFN_LIMIT - 1};
+
+    (void)state;
+    start();
+    assert_int_equal(p2m.pages, 1);
+    assert_int_equal(p2m_lookup(&p2m, P2M_GFN_LIMIT), P2M_INVALID);
+    assert_int_equal(p2m_lookup_slow(&p2m, ~0ull), P2M_INVALID);
+    for (unsigned i = 0; i < ARRAY_SIZE(far_away); i++)
+        assert_int_equal(p2m_lookup(&p2m, far_away[i]), P2M_INVALID);
+    assert_int_equal(p2m_next_present(&p2m, 0, P2M_GFN_LIMIT), P2M_GFN_LIMIT);
+    assert_int_equal(p2m_set(&p2m, 77, P2M_INVALID), 0);
+    assert_int_equal(p2m.pages, 1);
+    assert_int_equal(p2m_set(&p2m, 77, 0x1234), 0);
+    assert_int_equal(p2m.pages, 4);
+    assert_int_equal(frame_owned(SUPPORT), 4);
+    assert_int_equal(p2m_set(&p2m, P2M_GFN_LIMIT - 1, 0x777), 0);
+    assert_int_equal(p2m.pages, 7);
+    assert_int_equal(p2m.present, 2);
+    assert_int_equal(p2m_lookup(&p2m, 77), 0x1234);
+    assert_int_equal(p2m_lookup(&p2m, P2M_GFN_LIMIT - 1), 0x777);
+    assert_int_equal(p2m_next_present(&p2m, 0, P2M_GFN_LIMIT), 77);
+    assert_int_equal(p2m_next_present(&p2m, 78, P2M_GFN_LIMIT), P2M_GFN_LIMIT - 1);
+    assert_int_equal(p2m_next_present(&p2m, 78, 1000), 1000);
+    assert_int_equal(p2m_next_present(&p2m, 0, 77), 77);
+    finish();
+}
+
+static void test_beyond_the_range(void **state)
+{
+    (void)state;
+    start();
+    assert_int_equal(p2m_set(&p2m, P2M_GFN_LIMIT, 1), -EINVAL);
+    assert_int_equal(p2m_set(&p2m, ~0ull, 1), -EINVAL);
+    assert_int_equal(p2m_set_range(&p2m, P2M_GFN_LIMIT - 1, 1, 2), -EINVAL);
+    assert_int_equal(p2m_set_range(&p2m, 1, 1, ~0ull), -EINVAL);
+    assert_int_equal(p2m_set_range(&p2m, P2M_GFN_LIMIT - 2, 1, 2), 0);
+    finish();
+}
+
+static void test_windows_are_apart(void **state)
+{
+    struct p2m other;
+
+    (void)state;
+    start();
+    assert_int_equal(p2m_init(&other, 2, frame_owner_support(1)), 0);
+    assert_int_equal(p2m_set(&p2m, 5, 100), 0);
+    assert_int_equal(p2m_set(&other, 5, 200), 0);
+    assert_int_equal(p2m_lookup(&p2m, 5), 100);
+    assert_int_equal(p2m_lookup(&other, 5), 200);
+    p2m_destroy(&other);
+    assert_int_equal(frame_owned(frame_owner_support(1)), 0);
+    assert_int_equal(p2m_lookup(&p2m, 5), 100);
+    finish();
+}
+
+static void test_no_memory_changes_nothing(void **state)
+{
+    (void)state;
+    start();
+    for (unsigned spare = 0; spare < 3; spare++) {
+        fake_memory_make_short(spare);
+        stores = 0;
+        assert_int_equal(p2m_set(&p2m, 4711, 1), -ENOMEM);
+        assert_int_equal(p2m_set_range(&p2m, 4711, 1, 5), -ENOMEM);
+        assert_int_equal(stores, 0);
+        assert_int_equal(p2m.pages, 1);
+        assert_int_equal(p2m.present, 0);
+        assert_int_equal(frame_owned(SUPPORT), 1);
+        assert_int_equal(p2m_lookup(&p2m, 4711), P2M_INVALID);
+        fake_memory_make_plenty();
+    }
+    finish();
+}
+
+static void test_range(void **state)
+{
+    (void)state;
+    start();
+    assert_int_equal(p2m_set_range(&p2m, 500, 9000, 1100), 0); /* three leaves and parts */
+    for (u64 i = 0; i < 1100; i++)
+        assert_int_equal(p2m_lookup(&p2m, 500 + i), 9000 + i);
+    assert_int_equal(p2m_lookup(&p2m, 499), P2M_INVALID);
+    assert_int_equal(p2m_lookup(&p2m, 1600), P2M_INVALID);
+    assert_int_equal(p2m.present, 1100);
+    assert_int_equal(p2m.pages, 1 + 2 + 4);
+    assert_int_equal(p2m_set(&p2m, 7, 5 | P2M_IDENTITY), 0);
+    assert_int_equal(p2m_lookup(&p2m, 7), 5 | P2M_IDENTITY);
+    finish();
+}
+
+/* A CPU whose TLB still holds the shared page reads "missing" once more, asks the slow way, and then knows. */
+static void test_stale_tlb_is_harmless(void **state)
+{
+    (void)state;
+    start();
+    assert_int_equal(p2m_lookup(&p2m, 600), P2M_INVALID);
+    fake_tlb_is_remote = true; /* the change comes from elsewhere */
+    assert_int_equal(p2m_set(&p2m, 600, 42), 0);
+    fake_tlb_is_remote = false;
+    assert_int_equal(p2m_lookup(&p2m, 600), P2M_INVALID);
+    assert_int_equal(p2m_lookup_slow(&p2m, 600), 42);
+    assert_int_equal(p2m_lookup(&p2m, 600), 42);
+    finish();
+}
+
+static void change(u64 i, u64 entry)
+{
+    memcpy(before, model, sizeof(model));
+    model[i] = entry;
+    assert_int_equal(p2m_set(&p2m, gfn_at(i), entry), 0);
+}
+
+static void test_random_operations(void **state)
+{
+    u64 present = 0;
+
+    (void)state;
+    start();
+    checking = true;
+    srandom(3);
+    for (unsigned turn = 0; turn < 3000; turn++) {
+        u64 i = (u64)random() % GFNS;
+
+        change(i, random() % 3 ? (u64)random() : P2M_INVALID);
+    }
+    checking = false;
+    memcpy(before, model, sizeof(model));
+    lookups_check();
+    for (u64 i = 0; i < GFNS; i++)
+        present += model[i] != P2M_INVALID;
+    assert_int_equal(p2m.present, present);
+    for (gfn_t gfn = 0; (gfn = p2m_next_present(&p2m, gfn, P2M_GFN_LIMIT)) != P2M_GFN_LIMIT; gfn++) {
+        present--;
+        assert_int_not_equal(p2m_lookup(&p2m, gfn), P2M_INVALID);
+    }
+    assert_int_equal(present, 0);
+    assert_int_equal(frame_owned(SUPPORT), p2m.pages);
+    finish();
+}
+
+#define RACE_GFNS 20000u
+static bool racing;
+
+static void *race_reader(void *wrong)
+{
+    unsigned seed = (unsigned)(u64)&seed;
+
+    while (__atomic_load_n(&racing, __ATOMIC_RELAXED)) {
+        gfn_t gfn = (gfn_t)rand_r(&seed) % RACE_GFNS * 37;
+        u64 entry = p2m_lookup(&p2m, gfn);
+
+        if (entry != P2M_INVALID && entry != gfn + 1000000)
+            __atomic_fetch_add((u32 *)wrong, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
+static void test_lookups_race_with_changes(void **state)
+{
+    pthread_t readers[2];
+    u32 wrong = 0;
+
+    (void)state;
+    start();
+    racing = true;
+    for (unsigned i = 0; i < ARRAY_SIZE(readers); i++)
+        assert_int_equal(pthread_create(&readers[i], NULL, race_reader, &wrong), 0);
+    for (unsigned i = 0; i < RACE_GFNS; i++) {
+        assert_int_equal(p2m_set(&p2m, (gfn_t)i * 37, (gfn_t)i * 37 + 1000000), 0);
+        if (i % 3 == 0)
+            assert_int_equal(p2m_set(&p2m, (gfn_t)(i / 2) * 37, P2M_INVALID), 0);
+    }
+    __atomic_store_n(&racing, false, __ATOMIC_RELAXED);
+    for (unsigned i = 0; i < ARRAY_SIZE(readers); i++)
+        pthread_join(readers[i], NULL);
+    assert_int_equal(wrong, 0);
+    finish();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_holes_cost_nothing),
+        cmocka_unit_test(test_beyond_the_range),
+        cmocka_unit_test(test_windows_are_apart),
+        cmocka_unit_test(test_no_memory_changes_nothing),
+        cmocka_unit_test(test_range),
+        cmocka_unit_test(test_stale_tlb_is_harmless),
+        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_lookups_race_with_changes),
+    };
+
+    return cmocka_run_group_tests_name("p2m", tests, NULL, NULL);
+}
