@@ -64,33 +64,29 @@ int port_bus_add(struct port_bus *bus, const struct port_range *range)
     return 0;
 }
 
-static u32 port_mask(unsigned size)
-{
-    return ~0u >> (32 - 8 * size);
-}
+/* What an access of 1, 2 or 4 bytes carries. */
+static const u32 port_masks[] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
 
-static u32 port_range_read(const struct port_range *range, struct vcpu *vcpu, u16 port, unsigned size)
+static inline u32 port_range_read(const struct port_range *range, struct vcpu *vcpu, u16 port, unsigned size)
 {
     u32 value;
 
-    if (!range->lock)
-        return range->read(vcpu, range->device, port, size) & port_mask(size);
-    spinlock_take(range->lock);
+    if (range->lock)
+        spinlock_take(range->lock);
     value = range->read(vcpu, range->device, port, size);
-    spinlock_release(range->lock);
-    return value & port_mask(size);
+    if (range->lock)
+        spinlock_release(range->lock);
+    return value & port_masks[size];
 }
 
-static void port_range_write(const struct port_range *range, struct vcpu *vcpu, u16 port, unsigned size,
-                             u32 value)
+static inline void port_range_write(const struct port_range *range, struct vcpu *vcpu, u16 port,
+                                    unsigned size, u32 value)
 {
-    if (!range->lock) {
-        range->write(vcpu, range->device, port, size, value);
-        return;
-    }
-    spinlock_take(range->lock);
-    range->write(vcpu, range->device, port, size, value);
-    spinlock_release(range->lock);
+    if (range->lock)
+        spinlock_take(range->lock);
+    range->write(vcpu, range->device, port, size, value & port_masks[size]);
+    if (range->lock)
+        spinlock_release(range->lock);
 }
 
 /* More than one range has a part of the access, or one and nobody: each byte goes where it belongs. */
@@ -109,6 +105,13 @@ static __attribute__((noinline)) u32 port_bus_read_bytes(const struct port_bus *
     return value;
 }
 
+static __attribute__((noinline)) void port_bus_write_bytes(const struct port_bus *bus, struct vcpu *vcpu,
+                                                           u16 port, unsigned size, u32 value)
+{
+    for (unsigned i = 0; i < size && port + i <= 0xffff; i++)
+        port_range_write(port_bus_find(bus, (u16)(port + i)), vcpu, (u16)(port + i), 1, value >> (8 * i));
+}
+
 u32 port_bus_read(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 {
     const struct port_range *range = port_bus_find(bus, port);
@@ -122,14 +125,10 @@ void port_bus_write(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned 
 {
     const struct port_range *range = port_bus_find(bus, port);
 
-    if (likely(port + size - 1 <= range->last)) {
-        port_range_write(range, vcpu, port, size, value & port_mask(size));
-        return;
-    }
-    for (unsigned i = 0; i < size && port + i <= 0xffff; i++) {
-        range = port_bus_find(bus, (u16)(port + i));
-        port_range_write(range, vcpu, (u16)(port + i), 1, value >> (8 * i) & 0xff);
-    }
+    if (unlikely(port + size - 1 > range->last))
+        port_bus_write_bytes(bus, vcpu, port, size, value);
+    else
+        port_range_write(range, vcpu, port, size, value);
 }
 
 int mmio_bus_add(struct mmio_bus *bus, const struct mmio_range *range)

@@ -12,6 +12,7 @@
 
 enum decode_mode { DECODE_16 = 2, DECODE_32 = 4, DECODE_64 = 8 };
 
+/* clang-format off */
 enum operation {
     OP_OTHER,   /* length is right, the rest says nothing */
     OP_MOV,     /* destination = source */
@@ -24,6 +25,7 @@ enum operation {
     OP_CPUID, OP_RDMSR, OP_WRMSR, OP_VMCALL, OP_VMMCALL, OP_HLT, OP_PAUSE, OP_XSETBV, OP_WBINVD, OP_INVD,
     OP_RDTSC, OP_RDTSCP, OP_RDPMC, OP_MONITOR, OP_MWAIT, OP_MONITORX, OP_MWAITX, OP_IRET, OP_SVM, OP_IN, OP_OUT,
 };
+/* clang-format on */
 
 struct instruction {
     u8 length;       /* 1 .. 15 */
@@ -36,13 +38,13 @@ struct instruction {
     bool memory_is_destination;
     bool has_immediate;
     bool lock, rep, repne;
-    bool high_byte;  /* the register operand is AH, CH, DH or BH: gpr is 0 .. 3 */
-    u8 gpr;          /* register operand (ModRM.reg, or implied), when there is no immediate; CR number in cr */
-    u8 rm_gpr;       /* register named by ModRM.rm when it is not memory */
+    bool high_byte; /* the register operand is AH, CH, DH or BH: gpr is 0 .. 3 */
+    u8 gpr;    /* register operand (ModRM.reg, or implied), when there is no immediate; CR number in cr */
+    u8 rm_gpr; /* register named by ModRM.rm when it is not memory */
     u8 cr;
-    u64 immediate;   /* sign-extended to 64 bits */
+    u64 immediate; /* sign-extended to 64 bits */
     /* memory operand: base + index * scale + displacement, RIP-relative against the end of the instruction */
-    s8 base, index;  /* GPR number or -1 */
+    s8 base, index; /* GPR number or -1 */
     u8 scale;
     bool rip_relative;
     s64 displacement;
@@ -55,7 +57,7 @@ struct instruction {
 int decode_instruction(const u8 *bytes, unsigned count, enum decode_mode mode, struct instruction *out);
 
 /* The linear or, without segment base, effective address of the memory operand, cut to the address size. read gets a GPR by number. */
-u64 decode_effective_address(const struct instruction *instruction, u64 next_rip, u64 (*read)(void *context, unsigned gpr),
-                             void *context);
+u64 decode_effective_address(const struct instruction *instruction, u64 next_rip,
+                             u64 (*read)(void *context, unsigned gpr), void *context);
 
 #endif

@@ -380,7 +380,7 @@ int emulate_string_io(struct vcpu *vcpu, struct vmexit *x)
     if (err)
         return err == -ENODATA ? -EAGAIN : -ENOTSUP;
     /* The CPU checked the guest's right to this very access: another one must go through the same check. */
-    if (e.instruction.operation != (x->io.in ? OP_INS : OP_OUTS) || e.instruction.size != x->io.size)
+    if (e.instruction.operation != (x->io.flags & IO_IN ? OP_INS : OP_OUTS) || e.instruction.size != x->io.size)
         return -EAGAIN;
     return emulate_string(&e, NULL, x->io.port);
 }

@@ -65,6 +65,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
     if (requests & REQUEST_FLUSH) {
         vcpu_request_done(vcpu, REQUEST_FLUSH);
         engine->tlb_flush(vcpu);
+        fetch_cache_clear(&vcpu->fetch_cache);
     }
     if (requests & REQUEST_NMI)
         deliver_nmi(vcpu);

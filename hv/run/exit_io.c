@@ -38,23 +38,26 @@ static void port_string(struct vcpu *vcpu, struct vmexit *x)
 }
 
 /* AL and AX leave the rest of RAX alone, EAX clears the upper half. */
-static void set_rax(struct vcpu *vcpu, unsigned size, u32 value)
+static inline u64 merge_rax(u64 rax, unsigned size, u32 value)
 {
-    u64 kept = size == 4 ? 0 : vcpu->regs.gpr[RAX] & (~0ull << (8 * size));
-
-    vcpu->regs.gpr[RAX] = kept | value;
+    if (size == 1)
+        return (rax & ~0xffull) | (u8)value;
+    return size == 2 ? (rax & ~0xffffull) | (u16)value : value;
 }
 
 void exit_port(struct vcpu *vcpu, struct vmexit *x)
 {
-    if (unlikely(x->io.string)) {
+    struct port_bus *bus = vcpu->vm->ports;
+    u64 *rax = &vcpu->regs.gpr[RAX];
+
+    if (unlikely(x->io.flags & IO_STRING)) {
         port_string(vcpu, x);
         return;
     }
-    if (x->io.in)
-        set_rax(vcpu, x->io.size, port_bus_read(vcpu->vm->ports, vcpu, x->io.port, x->io.size));
+    if (x->io.flags & IO_IN)
+        *rax = merge_rax(*rax, x->io.size, port_bus_read(bus, vcpu, x->io.port, x->io.size));
     else
-        port_bus_write(vcpu->vm->ports, vcpu, x->io.port, x->io.size, (u32)vcpu->regs.gpr[RAX]);
+        port_bus_write(bus, vcpu, x->io.port, x->io.size, (u32)*rax);
     vcpu_skip(vcpu, x);
 }
 

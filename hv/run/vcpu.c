@@ -57,6 +57,7 @@ void vcpu_reset(struct vcpu *vcpu)
     vcpu->xcr0 = cpu_features.xsave ? 1 : 0; /* x87 alone: SDM 3A, table 10-1 */
     vcpu->tsc_aux = 0;
     fpu_area_init(vcpu->fpu);
+    fetch_cache_clear(&vcpu->fetch_cache);
     vcpu->requests = 0;
     vcpu->halted_masked = false;
     vcpu->power = vcpu->index == 0 ? VCPU_RUNNABLE : VCPU_UNINITIALISED;

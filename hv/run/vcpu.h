@@ -7,6 +7,7 @@
 #define HV_RUN_VCPU_H
 
 #include "hv/lib/list.h"
+#include "hv/memory/fetch_cache.h"
 #include "hv/run/vmexit.h"
 
 /* In the order in which instructions encode them. */
@@ -109,6 +110,8 @@ struct vcpu {
     enum vcpu_power power;
     bool halted_masked; /* halted with IF = 0: only an NMI wakes it */
     u64 exits[EXIT_KIND_COUNT];
+
+    struct fetch_cache fetch_cache; /* for engines that must look at instructions */
 
     /* Switched with the vCPU, not at each exit. */
     u64 debug[4]; /* DR0 - DR3 */

@@ -9,28 +9,29 @@
 #include "hv/lib/types.h"
 
 /* Each kind: what happened; [members]. The order is that of exit counters in `stats`. */
-#define EXIT_KINDS(X)                                                                                     \
-    X(UNKNOWN, "unknown reason")                  /* [raw] */                                             \
-    X(INTERRUPT, "physical interrupt")            /* taken by the host already */                         \
-    X(CPUID, "cpuid")                             /* [length] */                                          \
-    X(HYPERCALL, "hypercall")                     /* the CPU's own instruction [length] */                \
-    X(PORT, "port")                               /* [io, length] */                                      \
-    X(MSR_READ, "rdmsr")                          /* [length] */                                          \
-    X(MSR_WRITE, "wrmsr")                         /* [length] */                                          \
-    X(NESTED_FAULT, "nested page fault")          /* [fault] */                                           \
-    X(HLT, "hlt")                                 /* [length] */                                          \
-    X(PAUSE, "pause")                             /* [length] */                                          \
-    X(INTERRUPT_WINDOW, "interrupt window")       /* can take an interrupt now */                         \
-    X(NMI_WINDOW, "nmi window")                   /* can take an NMI now */                               \
-    X(NMI, "physical nmi")                        /* */                                                   \
-    X(CR, "control register")                     /* MOV to or from CR8 and the CRs an engine wants [cr] */\
-    X(XSETBV, "xsetbv")                           /* [length] */                                          \
-    X(WBINVD, "wbinvd")                           /* or INVD [length] */                                  \
-    X(EXCEPTION, "exception")                     /* intercepted exception [exception] */                 \
-    X(FORBIDDEN, "forbidden instruction")         /* answered by an exception without error code or #GP(0) [exception.vector] */ \
-    X(TASK_SWITCH, "task switch")                 /* */                                                   \
-    X(TRIPLE_FAULT, "triple fault")               /* */                                                   \
-    X(INVALID_STATE, "invalid guest state")       /* the CPU refused to enter [raw] */
+#define EXIT_KINDS(X)                                                                                         \
+    X(UNKNOWN, "unknown reason")            /* [raw] */                                                       \
+    X(INTERRUPT, "physical interrupt")      /* taken by the host already */                                   \
+    X(CPUID, "cpuid")                       /* [length] */                                                    \
+    X(HYPERCALL, "hypercall")               /* the CPU's own instruction [length] */                          \
+    X(PORT, "port")                         /* [io, length] */                                                \
+    X(MSR_READ, "rdmsr")                    /* [length] */                                                    \
+    X(MSR_WRITE, "wrmsr")                   /* [length] */                                                    \
+    X(NESTED_FAULT, "nested page fault")    /* [fault] */                                                     \
+    X(HLT, "hlt")                           /* [length] */                                                    \
+    X(PAUSE, "pause")                       /* [length] */                                                    \
+    X(INTERRUPT_WINDOW, "interrupt window") /* can take an interrupt now */                                   \
+    X(NMI_WINDOW, "nmi window")             /* can take an NMI now */                                         \
+    X(NMI, "physical nmi")                  /* */                                                             \
+    X(CR, "control register")               /* MOV to or from CR8 and the CRs an engine wants [cr] */         \
+    X(XSETBV, "xsetbv")                     /* [length] */                                                    \
+    X(WBINVD, "wbinvd")                     /* or INVD [length] */                                            \
+    X(EXCEPTION, "exception")               /* intercepted exception [exception] */                           \
+    X(FORBIDDEN,                                                                                              \
+      "forbidden instruction") /* answered by an exception without error code or #GP(0) [exception.vector] */ \
+    X(TASK_SWITCH, "task switch")           /* */                                                             \
+    X(TRIPLE_FAULT, "triple fault")         /* */                                                             \
+    X(INVALID_STATE, "invalid guest state") /* the CPU refused to enter [raw] */
 
 enum exit_kind {
 #define EXIT_KIND_ENUM(name, text) EXIT_##name,
@@ -40,14 +41,19 @@ enum exit_kind {
 };
 extern const char *const exit_kind_names[EXIT_KIND_COUNT];
 
+/* Port accesses. */
+#define IO_IN     BIT(0) /* else OUT */
+#define IO_STRING BIT(2) /* INS, OUTS */
+#define IO_REP    BIT(3)
+
 struct vmexit {
     u8 kind;   /* enum exit_kind */
     u8 length; /* of the instruction; 0 when it has none or the engine could not tell */
     union {
         struct {
             u16 port;
-            u8 size; /* 1, 2, 4 */
-            bool in, string, rep;
+            u8 size;  /* 1, 2, 4 */
+            u8 flags; /* IO_* */
         } io;
         struct {
             gpa_t gpa;

@@ -51,13 +51,13 @@ static void measure_instructions(void)
     MEASURE("", : : : "memory");
     sort(samples, ROUNDS);
     empty = samples[0];
-    MEASURE("cpuid", : : "a"(1), "c"(0) : "rbx", "rdx", "memory");
+    MEASURE("cpuid", : : "a"(0), "c"(0) : "rbx", "rdx", "memory");
     report("cpuid");
     MEASURE("vmmcall", : : "a"(0x7fffffff) : "memory");
     report("hypercall");
     MEASURE("rdmsr", : : "c"(MSR_APIC_BASE) : "rax", "rdx", "memory");
     report("rdmsr");
-    MEASURE("inb $0x61, %%al", : : : "rax", "memory");
+    MEASURE("inb %%dx, %%al", : : "d"(0x3fd) : "rax", "memory");
     report("pio_in");
     MEASURE("movl 0xfee00020, %%eax", : : : "rax", "memory");
     report("mmio_read");

@@ -90,10 +90,11 @@ static void build(const struct input *in)
 static void run(const struct input *in)
 {
     struct vmexit fault = {.kind = EXIT_NESTED_FAULT, .fault = {.gpa = pointer(in->gpa)}};
-    struct vmexit port = {
-        .kind = EXIT_PORT,
-        .length = 2,
-        .io = {.port = in->port, .size = (u8)(1 << in->io % 3), .in = in->io & 4, .string = in->io & 8}};
+    struct vmexit port = {.kind = EXIT_PORT,
+                          .length = 2,
+                          .io = {.port = in->port,
+                                 .size = (u8)(1 << in->io % 3),
+                                 .flags = (in->io & 4 ? IO_IN : 0) | (in->io & 8 ? IO_STRING : 0)}};
     u64 rip = fake.vcpu.regs.rip;
     int err = 0;
 

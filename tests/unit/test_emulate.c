@@ -495,7 +495,9 @@ static const struct port_range port_row = {0x80, 0x83, port_read, port_write, &p
 static void run_port(u8 size, bool in, bool string)
 {
     struct vmexit x = {
-        .kind = EXIT_PORT, .length = 1, .io = {.port = 0x80, .size = size, .in = in, .string = string}};
+        .kind = EXIT_PORT,
+        .length = 1,
+        .io = {.port = 0x80, .size = size, .flags = (u8)((in ? IO_IN : 0) | (string ? IO_STRING : 0))}};
 
     port_count = 0;
     exit_port(&fake.vcpu, &x);

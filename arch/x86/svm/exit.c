@@ -14,6 +14,7 @@
 /* The opcode that causes an exit, as it lies in memory, for CPUs that do not tell the next RIP. */
 struct opcode {
     u32 bytes; /* little endian */
+    u32 mask;  /* those of the four bytes that count */
     u8 length;
     u8 operation; /* how the decoder calls it, when prefixes stand before it */
 };
@@ -30,29 +31,29 @@ static const struct reason reasons[0x90] = {
     [VMEXIT_NMI] = {.kind = EXIT_NMI},
     [VMEXIT_RDPMC] = {.kind = EXIT_FORBIDDEN,
                       .vector = VECTOR_GP}, /* no counters, and CR4.PCE says nothing about lintel's */
-    [VMEXIT_CPUID] = {.kind = EXIT_CPUID, .opcode = {0xa20f, 2, OP_CPUID}},
+    [VMEXIT_CPUID] = {.kind = EXIT_CPUID, .opcode = {0xa20f, 0xffff, 2, OP_CPUID}},
     [VMEXIT_RSM] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD}, /* outside system management mode */
-    [VMEXIT_INVD] = {.kind = EXIT_WBINVD, .opcode = {0x080f, 2, OP_INVD}},
-    [VMEXIT_PAUSE] = {.kind = EXIT_PAUSE, .opcode = {0x90f3, 2, OP_PAUSE}},
-    [VMEXIT_HLT] = {.kind = EXIT_HLT, .opcode = {0xf4, 1, OP_HLT}},
+    [VMEXIT_INVD] = {.kind = EXIT_WBINVD, .opcode = {0x080f, 0xffff, 2, OP_INVD}},
+    [VMEXIT_PAUSE] = {.kind = EXIT_PAUSE, .opcode = {0x90f3, 0xffff, 2, OP_PAUSE}},
+    [VMEXIT_HLT] = {.kind = EXIT_HLT, .opcode = {0xf4, 0xff, 1, OP_HLT}},
     [VMEXIT_INVLPGA] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_SHUTDOWN] = {.kind = EXIT_TRIPLE_FAULT},
     [VMEXIT_VMRUN] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
-    [VMEXIT_VMMCALL] = {.kind = EXIT_HYPERCALL, .opcode = {0xd9010f, 3, OP_VMMCALL}},
+    [VMEXIT_VMMCALL] = {.kind = EXIT_HYPERCALL, .opcode = {0xd9010f, 0xffffff, 3, OP_VMMCALL}},
     [VMEXIT_VMLOAD] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_VMSAVE] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_STGI] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_CLGI] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_SKINIT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
-    [VMEXIT_WBINVD] = {.kind = EXIT_WBINVD, .opcode = {0x090f, 2, OP_WBINVD}},
+    [VMEXIT_WBINVD] = {.kind = EXIT_WBINVD, .opcode = {0x090f, 0xffff, 2, OP_WBINVD}},
     [VMEXIT_MONITOR] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_MWAIT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_MWAIT_ARMED] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
-    [VMEXIT_XSETBV] = {.kind = EXIT_XSETBV, .opcode = {0xd1010f, 3, OP_XSETBV}},
+    [VMEXIT_XSETBV] = {.kind = EXIT_XSETBV, .opcode = {0xd1010f, 0xffffff, 3, OP_XSETBV}},
     [VMEXIT_RDPRU] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
 };
-static const struct opcode opcode_rdmsr = {0x320f, 2, OP_RDMSR};
-static const struct opcode opcode_wrmsr = {0x300f, 2, OP_WRMSR};
+static const struct opcode opcode_rdmsr = {0x320f, 0xffff, 2, OP_RDMSR};
+static const struct opcode opcode_wrmsr = {0x300f, 0xffff, 2, OP_WRMSR};
 
 /* Prefixes before the opcode, a page boundary inside, or bytes that changed: the decoder tells, or 0. */
 static u8 opcode_length_decoded(struct vcpu *vcpu, const struct opcode *opcode)
@@ -65,30 +66,21 @@ static u8 opcode_length_decoded(struct vcpu *vcpu, const struct opcode *opcode)
 }
 
 /* Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging. 0: it has gone. */
-static __attribute__((noinline)) u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb,
-                                                  const struct opcode *opcode)
+static u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb, const struct opcode *opcode)
 {
-    u64 at = vmcb->save.rip;
-    struct guest_paging paging;
-    const void *bytes;
     u32 found;
-    gpa_t gpa;
 
     if (svm_features.next_rip)
-        return (u8)(vmcb->control.next_rip - at);
-    svm_paging_fill(vmcb, &paging);
-    if (!(vmcb->save.cs.attributes & SEGMENT_LONG) || !(paging.efer & EFER_LMA))
-        at = (u32)(at + vmcb->save.cs.base);
-    if ((at & ~PAGE_MASK) > PAGE_SIZE - sizeof(found) ||
-        guest_walk_fetched(&vcpu->vm->memory, &paging, at, &gpa))
+        return (u8)(vmcb->control.next_rip - vmcb->save.rip);
+    if (unlikely(!(vmcb->save.cs.attributes & SEGMENT_LONG) || !(vmcb->save.efer & EFER_LMA) ||
+                 (vmcb->save.cr4 & CR4_LA57)))
         return opcode_length_decoded(vcpu, opcode);
-    bytes = guest_memory_at(&vcpu->vm->memory, gpa);
-    if (unlikely(!bytes))
-        return 0;
-    __builtin_memcpy(&found, bytes, sizeof(found));
-    if (likely((found & (0xffffffffu >> (32 - 8 * opcode->length))) == opcode->bytes))
-        return opcode->length;
-    return opcode_length_decoded(vcpu, opcode);
+    if (unlikely(
+            !fetch_cache_read(&vcpu->fetch_cache, &vcpu->vm->memory, vmcb->save.cr3, vmcb->save.rip, &found)))
+        return opcode_length_decoded(vcpu, opcode);
+    if (unlikely((found & opcode->mask) != opcode->bytes))
+        return opcode_length_decoded(vcpu, opcode);
+    return opcode->length;
 }
 
 /* EXITINFO1 as 15.10.2 lays it out; EXITINFO2 holds the next RIP on every CPU. */
@@ -98,10 +90,8 @@ static void decode_port(const struct vmcb_control *control, u64 rip, struct vmex
 
     x->kind = EXIT_PORT;
     x->length = (u8)(control->exit_info2 - rip);
-    x->io.in = info & BIT(0);
-    x->io.string = info & BIT(2);
-    x->io.rep = info & BIT(3);
-    x->io.size = info >> 4 & 7; /* one bit for 1, 2, 4 bytes: its value is the size */
+    x->io.flags = info & (IO_IN | IO_STRING | IO_REP); /* the same bits */
+    x->io.size = info >> 4 & 7;                        /* one bit for 1, 2, 4 bytes: its value is the size */
     x->io.port = (u16)(info >> 16);
 }
 
