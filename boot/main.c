@@ -54,10 +54,22 @@ static bool describe_served(char *text, size_t size)
     return true;
 }
 
+static u32 current_cpu(void)
+{
+    return cpu_this()->index;
+}
+
+static u64 log_clock(void)
+{
+    return tsc_to_ns(read_tsc());
+}
+
 static void consoles_start(u32 magic, u32 tags)
 {
-    static const struct panic_hooks hooks = {
-        .dump = exception_dump_trace, .served = describe_served, .stop = exception_stop_cpus};
+    static const struct panic_hooks hooks = {.dump = exception_dump_trace,
+                                             .cpu = current_cpu,
+                                             .served = describe_served,
+                                             .stop = exception_stop_cpus};
     char why[160];
 
     panic_hooks_set(&hooks);
@@ -104,6 +116,7 @@ static void machine_start(void)
     if (acpi_info.hpet_address)
         reference.hpet = paging_map_device(acpi_info.hpet_address, PAGE_SIZE, CACHE_UNCACHED, MAP_WRITE);
     tsc_calibrate(&reference);
+    log_clock_set(log_clock);
     wall_clock_init();
     fpu_enable();
     log_info("time stamp counter %llu kHz, local APIC timer %llu kHz", (unsigned long long)tsc_khz,

@@ -26,12 +26,15 @@ enum lock_rank {
 };
 
 struct spinlock {
-    u16 next;    /* the ticket the next comer draws */
-    u16 serving; /* the ticket that may enter */
+    u32 next;    /* the ticket the next comer draws */
+    u32 serving; /* the ticket that may enter */
     u8 rank;     /* enum lock_rank */
 };
 
-#define SPINLOCK_INIT(lock_rank) { .rank = (lock_rank) }
+#define SPINLOCK_INIT(lock_rank) \
+    {                            \
+        .rank = (lock_rank)      \
+    }
 
 static inline void spinlock_init(struct spinlock *lock, enum lock_rank rank)
 {
@@ -40,7 +43,7 @@ static inline void spinlock_init(struct spinlock *lock, enum lock_rank rank)
 
 static inline void spinlock_take(struct spinlock *lock)
 {
-    u16 ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
+    u32 ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
 
     while (__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket)
         __builtin_ia32_pause();
@@ -48,12 +51,13 @@ static inline void spinlock_take(struct spinlock *lock)
 
 static inline void spinlock_release(struct spinlock *lock)
 {
-    __atomic_store_n(&lock->serving, (u16)(lock->serving + 1), __ATOMIC_RELEASE);
+    __atomic_store_n(&lock->serving, lock->serving + 1, __ATOMIC_RELEASE);
 }
 
 static inline bool spinlock_held(const struct spinlock *lock)
 {
-    return __atomic_load_n(&lock->serving, __ATOMIC_RELAXED) != __atomic_load_n(&lock->next, __ATOMIC_RELAXED);
+    return __atomic_load_n(&lock->serving, __ATOMIC_RELAXED) !=
+           __atomic_load_n(&lock->next, __ATOMIC_RELAXED);
 }
 
 #endif

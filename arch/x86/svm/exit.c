@@ -52,35 +52,39 @@ static const struct reason reasons[0x90] = {
     [VMEXIT_XSETBV] = {.kind = EXIT_XSETBV, .opcode = {0xd1010f, 0xffffff, 3, OP_XSETBV}},
     [VMEXIT_RDPRU] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
 };
-static const struct opcode opcode_rdmsr = {0x320f, 0xffff, 2, OP_RDMSR};
-static const struct opcode opcode_wrmsr = {0x300f, 0xffff, 2, OP_WRMSR};
+/* VMEXIT_MSR tells by EXITINFO1 which of the two it was. */
+static const struct reason msr_reasons[2] = {
+    {.kind = EXIT_MSR_READ, .opcode = {0x320f, 0xffff, 2, OP_RDMSR}},
+    {.kind = EXIT_MSR_WRITE, .opcode = {0x300f, 0xffff, 2, OP_WRMSR}},
+};
 
-/* Prefixes before the opcode, a page boundary inside, or bytes that changed: the decoder tells, or 0. */
-static u8 opcode_length_decoded(struct vcpu *vcpu, const struct opcode *opcode)
+/* The first exit on a page, prefixes before the opcode, unusual modes, changed bytes: the decoder tells, or 0. */
+static __attribute__((noinline, cold)) u8 opcode_length_slow(struct vcpu *vcpu, const struct opcode *opcode)
 {
+    const struct vmcb_save *save = &svm_of(vcpu)->vmcb->save;
     struct instruction instruction;
 
+    if ((save->cs.attributes & SEGMENT_LONG) && (save->efer & EFER_LMA) && !(save->cr4 & CR4_LA57))
+        fetch_page_fill(fetch_cache_page(&vcpu->fetch_cache, save->rip), &vcpu->vm->memory, save->cr3,
+                        save->rip);
     if (emulate_fetch(vcpu, &instruction) || instruction.operation != opcode->operation)
         return 0;
     return instruction.length;
 }
 
 /* Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging. 0: it has gone. */
-static u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb, const struct opcode *opcode)
+static inline u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb, const struct opcode *opcode)
 {
-    u32 found;
+    const struct vmcb_save *save = &vmcb->save;
+    const struct fetch_page *page = fetch_cache_page(&vcpu->fetch_cache, save->rip);
 
     if (svm_features.next_rip)
-        return (u8)(vmcb->control.next_rip - vmcb->save.rip);
-    if (unlikely(!(vmcb->save.cs.attributes & SEGMENT_LONG) || !(vmcb->save.efer & EFER_LMA) ||
-                 (vmcb->save.cr4 & CR4_LA57)))
-        return opcode_length_decoded(vcpu, opcode);
-    if (unlikely(
-            !fetch_cache_read(&vcpu->fetch_cache, &vcpu->vm->memory, vmcb->save.cr3, vmcb->save.rip, &found)))
-        return opcode_length_decoded(vcpu, opcode);
-    if (unlikely((found & opcode->mask) != opcode->bytes))
-        return opcode_length_decoded(vcpu, opcode);
-    return opcode->length;
+        return (u8)(vmcb->control.next_rip - save->rip);
+    if (likely((save->cs.attributes & SEGMENT_LONG) && (save->efer & EFER_LMA) && fetch_page_has(save->rip) &&
+               fetch_page_holds(page, save->cr3, save->rip) &&
+               (fetch_page_bytes(page, save->rip) & opcode->mask) == opcode->bytes))
+        return opcode->length;
+    return opcode_length_slow(vcpu, opcode);
 }
 
 /* EXITINFO1 as 15.10.2 lays it out; EXITINFO2 holds the next RIP on every CPU. */
@@ -160,7 +164,7 @@ static void decode_raw(const struct vmcb_control *control, u8 kind, struct vmexi
 }
 
 /* Exits that are rare, or need more than their row. false: nothing to dispatch, enter again. */
-static bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
+static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
 {
     struct vmcb_control *control = &svm->vmcb->control;
     u64 code = control->exit_code;
@@ -184,10 +188,10 @@ static bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *
 }
 
 /* Decode; false when the guest is simply entered again. */
-static inline bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, const struct vmcb *vmcb, struct vmexit *x)
+static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vmexit *x)
 {
     const struct vmcb_control *control = &vmcb->control;
-    const struct opcode *opcode;
+    const struct reason *row;
     u64 code = control->exit_code;
 
     if (code == VMEXIT_NPF) {
@@ -198,27 +202,27 @@ static inline bool decode(struct vcpu *vcpu, struct svm_vcpu *svm, const struct 
         decode_port(control, vmcb->save.rip, x);
         return true;
     }
-    if (code == VMEXIT_MSR) {
-        x->kind = control->exit_info1 ? EXIT_MSR_WRITE : EXIT_MSR_READ;
-        opcode = control->exit_info1 ? &opcode_wrmsr : &opcode_rdmsr;
-    } else {
-        if (unlikely(code >= ARRAY_SIZE(reasons) || reasons[code].kind == EXIT_UNKNOWN))
-            return decode_rare(vcpu, svm, x);
-        x->kind = reasons[code].kind;
-        x->exception.vector = reasons[code].vector;
-        opcode = &reasons[code].opcode;
-    }
+    if (code == VMEXIT_MSR)
+        row = &msr_reasons[control->exit_info1 & 1];
+    else if (likely(code < ARRAY_SIZE(reasons) && reasons[code].kind != EXIT_UNKNOWN))
+        row = &reasons[code];
+    else
+        return decode_rare(vcpu, svm_of(vcpu), x);
+    x->kind = row->kind;
+    x->exception.vector = row->vector;
     x->length = 0;
-    if (opcode->length == 0)
+    if (row->opcode.length == 0)
         return true;
-    x->length = opcode_length(vcpu, vmcb, opcode);
+    x->length = opcode_length(vcpu, vmcb, &row->opcode);
     /* 0: another vCPU changed the bytes or the mapping between exit and fetch: let the CPU look again. */
     return x->length != 0;
 }
 
 /* An instruction was stepped over while the guest single-steps: the trap that the CPU would have raised at its end. */
-static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu, struct svm_vcpu *svm)
+static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu)
 {
+    struct svm_vcpu *svm = svm_of(vcpu);
+
     vmcb_set_dr6(svm, vmcb_dr6(svm) | BIT(14));
     if (!(svm->vmcb->control.event_inject & EVENT_VALID))
         vcpu_inject_exception(vcpu, VECTOR_DB);
@@ -266,18 +270,19 @@ bool svm_handle_exit(struct vcpu *vcpu)
     if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
         svm_redeliver(svm);
 
-    if (likely(decode(vcpu, svm, vmcb, &x)))
+    if (likely(decode(vcpu, vmcb, &x)))
         exit_dispatch(vcpu, &x);
 
     if (vcpu->regs.rip != vmcb->save.rip) {
         vmcb->save.rip = vcpu->regs.rip;
         vmcb->control.shadow = 0; /* of the instruction that is over */
         if (unlikely(vmcb->save.rflags & RFLAGS_TF))
-            single_step_trap(vcpu, svm);
+            single_step_trap(vcpu);
     }
     vmcb->save.rax = vcpu->regs.gpr[RAX];
     if (unlikely(READ_ONCE(vcpu->requests)) && !exit_prepare_entry(vcpu))
         return false;
+    svm = svm_of(vcpu);
     check_clean(svm);
     vmcb->control.clean = svm->clean & svm_features.clean_mask;
     return true;
