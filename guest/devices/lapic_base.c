@@ -4,7 +4,7 @@
  * reset, and for the base MSR on the vCPU's own CPU; the local APIC's lock. AMD APM 2, 16.3.1 and 16.9;
  * Intel SDM 3A, 11.12.5.
  */
-#include <asm-generic/errno-base.h>
+#include "hv/lib/errno.h"
 
 #include "guest/devices/lapic_private.h"
 

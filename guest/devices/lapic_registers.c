@@ -4,7 +4,7 @@
  * register number, that is offset / 16, as both ways number them alike. On the vCPU's own CPU, in an exit,
  * without any lock: taken here. AMD APM 2, 16.3.2; Intel SDM 3A, table 11-6.
  */
-#include <asm-generic/errno-base.h>
+#include "hv/lib/errno.h"
 
 #include "guest/devices/lapic_private.h"
 
