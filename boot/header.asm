@@ -23,10 +23,12 @@ header:
 .information_end:
 
 	align 8
-.framebuffer:				; 3.1.10: any size, 32 bits per pixel
+; 3.1.10: a wish, not a condition. Without a size GRUB ignores the depth and takes its own choice: 24 bits in QEMU, and on
+; Bochs a mode of 8 bits in which GRUB itself crashes.
+.framebuffer:
 	dw 5, OPTIONAL
 	dd 20
-	dd 0, 0, 32
+	dd 1024, 768, 32
 
 	align 8
 .modules:				; 3.1.11: modules start on a page, so that they need not share one

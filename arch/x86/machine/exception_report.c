@@ -62,7 +62,7 @@ static void describe_address(u64 address, char *text, size_t size)
     if (name)
         snprintf(text, size, "%s+%#llx", name, (unsigned long long)into);
     else
-        snprintf(text, size, "not in lintel's text");
+        snprintf(text, size, "an address outside lintel's text");
 }
 
 static void log_place(const char *what, u64 address)
