@@ -94,7 +94,7 @@ const struct cpuid_row cpuid_rows[] = {
     ROW(0x0, 0, 0, ALL, ALL, ALL,
         "the vendor decides which errata and MSRs a kernel looks for; EAX is the highest leaf shown"),
     ROW_FORCED(0x1, 0, ALL, 0x0000ff00, ALLOW_1_ECX, ALLOW_1_EDX, 0, 0, FORCE_1_ECX, FORCE_1_EDX,
-        "features that need no help; and local APIC, x2APIC, deadline timer, MTRRs, machine checks as modelled"),
+        "features that need no help; local APIC, x2APIC, deadline timer, MTRRs, machine checks as modelled"),
     ROW(0x2, 0, ALL, ALL, ALL, ALL, "Intel's cache and TLB descriptors describe the real CPU"),
     ROW_FORCED(0x6, 0, 0, 0, 0, 0, B(2), 0, 0, 0,
         "ARAT: the modelled APIC timer never stops; no frequency or power MSRs"),
