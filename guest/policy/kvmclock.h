@@ -27,7 +27,7 @@ struct kvmclock {
     u32 version; /* of the page: odd while it is written */
 };
 
-/* ns = (ticks << shift, or >> -shift) * mul >> 32. khz: 1 .. 2^32 - 1. */
+/* ns = (ticks << shift, or >> -shift) * mul >> 32. khz: 1 .. 10^8. */
 void kvmclock_factors(u64 khz, u32 *mul, s8 *shift);
 
 /* Forget what the guest registered (reset). */
