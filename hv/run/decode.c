@@ -5,6 +5,7 @@
  */
 #include "hv/lib/errno.h"
 #include "hv/run/decode_tables.h"
+#include "hv/run/vcpu.h"
 
 #define REX_B BIT(0)
 #define REX_X BIT(1)
@@ -380,6 +381,26 @@ int decode_instruction(const u8 *bytes, unsigned count, enum decode_mode mode, s
     if (out->operation == OP_MOV_FROM_CR || out->operation == OP_MOV_TO_CR)
         set_control_register(&d, out);
     out->length = (u8)d.at;
+    return 0;
+}
+
+int decode_remembered(struct decode_cache *cache, const u8 *bytes, u64 at, struct instruction *out)
+{
+    __typeof__(&cache->entries[0]) entry = &cache->entries[at / 2 % DECODE_CACHE_ENTRIES];
+    u64 copy[2];
+    int err;
+
+    __builtin_memcpy(copy, bytes, sizeof(copy));
+    if (likely(entry->bytes[0] == copy[0] && entry->bytes[1] == copy[1] && entry->instruction.length)) {
+        *out = entry->instruction;
+        return 0;
+    }
+    err = decode_instruction((const u8 *)copy, INSTRUCTION_MAX, DECODE_64, out);
+    if (err)
+        return err;
+    entry->instruction = *out;
+    entry->bytes[0] = copy[0];
+    entry->bytes[1] = copy[1];
     return 0;
 }
 

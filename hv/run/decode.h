@@ -6,7 +6,7 @@
 #ifndef HV_RUN_DECODE_H
 #define HV_RUN_DECODE_H
 
-#include "hv/run/vcpu.h"
+#include "hv/lib/types.h"
 
 #define INSTRUCTION_MAX 15
 
@@ -59,5 +59,20 @@ int decode_instruction(const u8 *bytes, unsigned count, enum decode_mode mode, s
 /* The linear or, without segment base, effective address of the memory operand, cut to the address size. read gets a GPR by number. */
 u64 decode_effective_address(const struct instruction *instruction, u64 next_rip,
                              u64 (*read)(void *context, unsigned gpr), void *context);
+
+/*
+ * Instructions of 64-bit code decoded before, by their bytes: decoding depends on nothing else, so that what is remembered
+ * never gets old. All zero is empty. The vCPU's own CPU.
+ */
+#define DECODE_CACHE_ENTRIES 8
+struct decode_cache {
+    struct {
+        u64 bytes[2]; /* the instruction's and what follows it */
+        struct instruction instruction;
+    } entries[DECODE_CACHE_ENTRIES];
+};
+
+/* As decode_instruction for 64-bit mode, out of 16 readable bytes, read once. at: where they stand, for choosing the entry. */
+int decode_remembered(struct decode_cache *cache, const u8 *bytes, u64 at, struct instruction *out);
 
 #endif

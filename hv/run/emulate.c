@@ -45,27 +45,29 @@ static void locate_code(struct emulation *e, struct vcpu *vcpu)
         e->reachable = cs.limit - ip + 1;
 }
 
-/* Copy bytes of one page; bytes has room for 16. Returns how many there are: all asked for, or 0. */
+/* The 16 bytes from the instruction on, where 64-bit code has them in one page and the usual tables; else NULL. */
+static const u8 *find_code(const struct emulation *e)
+{
+    struct fetch_page *page = fetch_cache_page(&e->vcpu->fetch_cache, e->code);
+    u64 offset = e->code & ~PAGE_MASK;
+
+    if (unlikely(e->mode != DECODE_64 || (e->paging.cr4 & CR4_LA57) || offset > PAGE_SIZE - 16))
+        return NULL;
+    if (unlikely(!fetch_page_holds(page, e->paging.cr3, e->code) &&
+                 !fetch_page_fill(page, &e->vcpu->vm->memory, e->paging.cr3, e->code)))
+        return NULL;
+    return page->code + offset;
+}
+
+/* Copy bytes of one page. Returns how many there are: all asked for, or 0. */
 static unsigned fetch_from_page(const struct emulation *e, gva_t linear, u8 *bytes, unsigned most)
 {
     struct guest_memory *memory = &e->vcpu->vm->memory;
-    const u8 *from;
     gpa_t gpa;
 
     if (guest_walk_fetched(memory, &e->paging, linear, &gpa))
         return 0;
-    from = guest_memory_at(memory, gpa);
-    if (!from)
-        return guest_memory_read(memory, gpa, bytes, most) ? 0 : most;
-    if (likely((gpa & ~PAGE_MASK) <= PAGE_SIZE - 16)) {
-        __builtin_memcpy(bytes, from,
-                         8); /* two moves instead of a loop: this is in the way of every MMIO exit */
-        __builtin_memcpy(bytes + 8, from + 8, 8);
-        return most;
-    }
-    for (unsigned i = 0; i < most; i++)
-        bytes[i] = from[i];
-    return most;
+    return guest_memory_read(memory, gpa, bytes, most) ? 0 : most;
 }
 
 /* What the first page has. */
@@ -77,7 +79,7 @@ static unsigned fetch_first(const struct emulation *e, u8 *bytes)
     return most ? fetch_from_page(e, e->code, bytes, most) : 0;
 }
 
-/* What the next page adds to the count bytes of the first; bytes has room for 31. Beyond the canonical edge is nothing. */
+/* What the next page adds to the count bytes of the first. Beyond the canonical edge is nothing. */
 static unsigned fetch_rest(const struct emulation *e, u8 *bytes, unsigned count)
 {
     gva_t next = (e->code & PAGE_MASK) + PAGE_SIZE;
@@ -91,18 +93,27 @@ static unsigned fetch_rest(const struct emulation *e, u8 *bytes, unsigned count)
     return count + fetch_from_page(e, next, bytes + count, e->reachable - count);
 }
 
-int emulate_begin(struct emulation *e, struct vcpu *vcpu)
+/* The long way: any mode, across pages. The next page is looked at only when the instruction reaches there. */
+static __attribute__((noinline)) int fetch_and_decode(struct emulation *e)
 {
-    u8 bytes[32];
-    unsigned count;
-    int err;
+    u8 bytes[INSTRUCTION_MAX];
+    unsigned count = fetch_first(e, bytes);
+    int err = decode_instruction(bytes, count, e->mode, &e->instruction);
 
-    locate_code(e, vcpu);
-    count = fetch_first(e, bytes);
-    err = decode_instruction(bytes, count, e->mode, &e->instruction);
-    if (likely(err != -ENODATA))
+    if (err != -ENODATA)
         return err;
     return decode_instruction(bytes, fetch_rest(e, bytes, count), e->mode, &e->instruction);
+}
+
+int emulate_begin(struct emulation *e, struct vcpu *vcpu)
+{
+    const u8 *code;
+
+    locate_code(e, vcpu);
+    code = find_code(e);
+    if (unlikely(!code))
+        return fetch_and_decode(e);
+    return decode_remembered(&vcpu->decode_cache, code, e->code, &e->instruction);
 }
 
 int emulate_fetch(struct vcpu *vcpu, struct instruction *instruction)
@@ -118,7 +129,7 @@ int emulate_fetch(struct vcpu *vcpu, struct instruction *instruction)
 unsigned emulate_fetch_bytes(struct vcpu *vcpu, u8 *bytes, unsigned most)
 {
     struct emulation e;
-    u8 copy[32];
+    u8 copy[INSTRUCTION_MAX];
     unsigned count;
 
     locate_code(&e, vcpu);
@@ -380,7 +391,8 @@ int emulate_string_io(struct vcpu *vcpu, struct vmexit *x)
     if (err)
         return err == -ENODATA ? -EAGAIN : -ENOTSUP;
     /* The CPU checked the guest's right to this very access: another one must go through the same check. */
-    if (e.instruction.operation != (x->io.flags & IO_IN ? OP_INS : OP_OUTS) || e.instruction.size != x->io.size)
+    if (e.instruction.operation != (x->io.flags & IO_IN ? OP_INS : OP_OUTS) ||
+        e.instruction.size != x->io.size)
         return -EAGAIN;
     return emulate_string(&e, NULL, x->io.port);
 }

@@ -8,6 +8,7 @@
 
 #include "hv/lib/list.h"
 #include "hv/memory/fetch_cache.h"
+#include "hv/run/decode.h"
 #include "hv/run/vmexit.h"
 
 /* In the order in which instructions encode them. */
@@ -111,7 +112,8 @@ struct vcpu {
     bool halted_masked; /* halted with IF = 0: only an NMI wakes it */
     u64 exits[EXIT_KIND_COUNT];
 
-    struct fetch_cache fetch_cache; /* for engines that must look at instructions */
+    struct fetch_cache fetch_cache;   /* for engines that must look at instructions */
+    struct decode_cache decode_cache; /* for emulate.c */
 
     /* Switched with the vCPU, not at each exit. */
     u64 debug[4]; /* DR0 - DR3 */

@@ -9,6 +9,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/run/decode.h"
+#include "hv/run/vcpu.h"
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 

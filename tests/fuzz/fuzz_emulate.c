@@ -4,7 +4,7 @@
  * leaves RIP alone or moves it behind the instruction, and answers with one of its three results.
  */
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/exit_io.c hv/run/decode.c
-// sources: hv/run/decode_tables.c hv/run/bus.c tests/unit/fake_engine.c tests/unit/fake_machine.c
+// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c tests/unit/fake_engine.c tests/unit/fake_machine.c
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,8 +121,9 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     memcpy(&in, data, sizeof(in));
     build(&in);
     code = MIN(size - sizeof(in), 64);
+    /* The page tables stay as they are: the fake p2m list ends with the first 1 MiB. */
     for (size_t i = 0; i < code; i++)
-        fake_ram[(in.rip + (in.mode & 0x40 ? in.segment_base : 0) + i) % FAKE_RAM] = data[sizeof(in) + i];
+        fake_ram[(in.rip + (in.mode & 0x40 ? in.segment_base : 0) + i) % FAKE_TABLES] = data[sizeof(in) + i];
     run(&in);
     return 0;
 }

@@ -133,6 +133,19 @@ static void device_write(struct vcpu *vcpu, void *device, u64 offset, unsigned s
     memcpy((u8 *)fake.device + offset, &value, size);
 }
 
+/* Four levels that map the first 1 MiB to itself, in RAM's last four pages. */
+static void build_page_tables(void)
+{
+    u64 *tables = (u64 *)(fake_ram + FAKE_TABLES);
+
+    memset(tables, 0, FAKE_RAM - FAKE_TABLES);
+    for (unsigned level = 0; level < 3; level++)
+        tables[512 * level] = (FAKE_TABLES + PAGE_SIZE * (level + 1)) | PTE_PRESENT | PTE_WRITE | PTE_USER;
+    for (u64 page = 0; page < FAKE_PAGES; page++)
+        tables[512 * 3 + page] = page << PAGE_SHIFT | PTE_PRESENT | PTE_WRITE | PTE_USER;
+    fake_state.registers[REGISTER_CR3] = FAKE_TABLES;
+}
+
 void fake_machine_reset(enum fake_mode mode)
 {
     static const struct mmio_range range = {.start = FAKE_DEVICE,
@@ -146,6 +159,8 @@ void fake_machine_reset(enum fake_mode mode)
     fake = (struct fake_machine){.vector = -1};
     memcpy(fake.device, registers, sizeof(registers));
     fake_engine_reset(mode);
+    build_page_tables();
+    fetch_cache_clear(&fake.vcpu.fetch_cache);
     for (u64 gfn = 0; gfn < FAKE_PAGES; gfn++)
         p2m_list[gfn] = gfn < FAKE_RAM >> PAGE_SHIFT ? ((u64)fake_ram >> PAGE_SHIFT) + gfn : P2M_INVALID;
     fake.vm.memory.p2m.list = p2m_list;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One VM with one vCPU for host tests of code above memory: 64 KiB of RAM at 0, one device of 4 KiB at FAKE_DEVICE, linear = physical
- * in 1 MiB whose pages may be made to fault. Link fake_machine.c and fake_engine.c; in place of vcpu.c, guest_memory.c, guest_walk.c.
+ * in 1 MiB whose pages may be made to fault. Link fake_machine.c, fake_engine.c and hv/memory/fetch_cache.c; in place of vcpu.c,
+ * guest_memory.c and guest_walk.c.
  */
 #ifndef TESTS_UNIT_FAKE_MACHINE_H
 #define TESTS_UNIT_FAKE_MACHINE_H
@@ -10,6 +11,7 @@
 #include "tests/unit/fake_engine.h"
 
 #define FAKE_RAM    (64 * 1024)
+#define FAKE_TABLES 0xc000 /* page tables of the 64-bit guest, as fetch_cache.c walks them */
 #define FAKE_DEVICE 0x80000
 #define FAKE_PAGES  256 /* of linear addresses; what lies above wraps */
 
@@ -30,7 +32,7 @@ struct fake_machine {
 extern struct fake_machine fake;
 extern u8 fake_ram[FAKE_RAM];
 
-/* A fresh machine, RIP 0; RAM and device keep their contents. */
+/* A fresh machine, RIP 0; RAM and device keep their contents, but for the page tables. */
 void fake_machine_reset(enum fake_mode mode);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/run/decode.h"
+#include "hv/run/vcpu.h"
 
 #define TEXT(...) (const u8[]){__VA_ARGS__}, sizeof((const u8[]){__VA_ARGS__})
 

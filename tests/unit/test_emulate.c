@@ -4,7 +4,7 @@
  * same registers, flags and memory before, same after. The second half is what only a guest sees: faults, borders, fetches.
  */
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/exit_io.c hv/run/decode.c
-// sources: hv/run/decode_tables.c hv/run/bus.c tests/unit/fake_engine.c tests/unit/fake_machine.c
+// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c tests/unit/fake_engine.c tests/unit/fake_machine.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -411,6 +411,22 @@ static void test_code_across_pages_and_borders(void **state)
     assert_int_equal(emulate_fetch_bytes(&fake.vcpu, bytes, 15), 0);
 }
 
+static void test_changed_code_is_decoded_anew(void **state)
+{
+    (void)state;
+    fake.vcpu.regs.gpr[RDI] = FAKE_DEVICE;
+    for (u8 value = 1; value < 4; value++) {
+        fake.vcpu.regs.rip = CODE;
+        PUT_CODE(0xc6, 0x07, value);
+        assert_int_equal(emulate_mmio(&fake.vcpu, FAKE_DEVICE), 0);
+        assert_int_equal(fake.device[0] & 0xff, value);
+    }
+    fake.vcpu.regs.rip = CODE;
+    PUT_CODE(0x66, 0xc7, 0x07, 1, 2);
+    assert_int_equal(emulate_mmio(&fake.vcpu, FAKE_DEVICE), 0);
+    assert_int_equal(fake.vcpu.regs.rip, CODE + 5);
+}
+
 static void test_string_faults_are_precise(void **state)
 {
     (void)state;
@@ -629,6 +645,7 @@ int main(void)
         cmocka_unit_test_setup(test_rsp_is_fetched_from_the_engine, setup),
         cmocka_unit_test_setup(test_segment_bases_count, setup),
         cmocka_unit_test_setup(test_code_across_pages_and_borders, setup),
+        cmocka_unit_test_setup(test_changed_code_is_decoded_anew, setup),
         cmocka_unit_test_setup(test_string_faults_are_precise, setup),
         cmocka_unit_test_setup(test_strings_are_bounded_and_go_on, setup),
         cmocka_unit_test_setup(test_string_segments_are_checked, setup),
