@@ -27,8 +27,8 @@ struct boot_info {
 };
 
 /*
- * Parse the tags at `tags` (mapped; size from the first word, bounded by limit >= 8). 0 or -EINVAL with why (size > 0).
- * With 0, why is empty or says what was left out first: the caller logs it.
+ * Parse the tags at `tags` (mapped; size from the first word, bounded by limit >= 8). 0 or -EINVAL with why
+ * (size > 0). With 0, why is empty or says what was left out first: the caller logs it.
  */
 int multiboot2_parse(const void *tags, size_t limit, struct boot_info *info, char *why, size_t size);
 

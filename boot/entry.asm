@@ -1,13 +1,14 @@
 ; SPDX-License-Identifier: MIT
-; From the boot loader to C: checks what lintel can't run without, builds the boot page tables, enters long mode, calls
+; From the boot loader to C: checks what lintel can't run without, builds the boot page tables, enters long
+; mode, calls
 ;	void boot_main(u32 magic, u32 tags_hpa)
 ; on the boot CPU's stack. Not C because it runs before paging, partly in 32-bit mode.
 ;
-; State at boot_entry (multiboot2 specification 2.0, 3.3): 32-bit protected mode, flat segments, no paging, interrupts
-; off, EAX = magic, EBX = physical address of the tags; no stack.
+; State at boot_entry (multiboot2 specification 2.0, 3.3): 32-bit protected mode, flat segments, no paging,
+; interrupts off, EAX = magic, EBX = physical address of the tags; no stack.
 ;
-; The boot tables map the first 4 GiB three times, with 2 MiB pages: at 0, at DIRECT_MAP_BASE, and its first GiB at
-; IMAGE_BASE. paging_init replaces them.
+; The boot tables map the first 4 GiB three times, with 2 MiB pages: at 0, at DIRECT_MAP_BASE, and its first
+; GiB at IMAGE_BASE. paging_init replaces them.
 
 MULTIBOOT2_MAGIC equ 0x36d76289
 IMAGE_BASE	equ 0xffffffff80000000
@@ -132,8 +133,8 @@ enter_long_mode:
 	lgdt [boot_gdt.pointer]
 	jmp 0x08:low_entry_64
 
-; ESI = text. Says it on COM1 and at the top of the VGA text screen, then halts for ever. A line or screen that is
-; not there costs a bounded wait at most.
+; ESI = text. Says it on COM1 and at the top of the VGA text screen, then halts for ever. A line or screen
+; that is not there costs a bounded wait at most.
 refuse:
 	call serial_init
 	mov edi, VGA_TEXT
@@ -246,7 +247,8 @@ message_loader:
 	db "[lintel] halted: the boot loader is not multiboot2 (EAX must hold 36d76289 at the entry). "
 	db "GRUB's multiboot2 command is what lintel needs.", LINE_END
 message_cpuid:
-	db "[lintel] halted: this CPU has no CPUID instruction: lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
+	db "[lintel] halted: this CPU has no CPUID instruction: "
+	db "lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
 message_long_mode:
 	db "[lintel] halted: this CPU has no long mode (CPUID 80000001, EDX bit 29, is clear): "
 	db "lintel needs a 64-bit x86 CPU with AMD SVM or Intel VMX.", LINE_END
@@ -254,8 +256,8 @@ message_nx:
 	db "[lintel] halted: this CPU has no NX (CPUID 80000001, EDX bit 20, is clear): "
 	db "lintel needs it for its own memory; look for 'execute disable' in the firmware's set-up.", LINE_END
 
-; Each stack is aligned to its size and has a guard page below: for the boot stack the last page of the unit under it, whose
-; other pages hold boot tables; the others give up their own lowest page.
+; Each stack is aligned to its size and has a guard page below: for the boot stack the last page of the unit
+; under it, whose other pages hold boot tables; the others give up their own lowest page.
 section .bss.stacks nobits alloc noexec write align=0x4000
 boot_pml4:		resb PAGE
 boot_pdpt:		resb PAGE

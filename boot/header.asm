@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: MIT
-; The multiboot2 header: what lintel asks of its boot loader. First thing in the image, so within the first 32 KiB of
-; the file (multiboot2 specification 2.0, 3.1). There is no tag for EFI boot services: the loader ends them and enters
-; in 32-bit protected mode on every firmware.
+; The multiboot2 header: what lintel asks of its boot loader. First thing in the image, so within the first 32
+; KiB of the file (multiboot2 specification 2.0, 3.1). There is no tag for EFI boot services: the loader ends
+; them and enters in 32-bit protected mode on every firmware.
 
 MAGIC		equ 0xe85250d6
 ARCHITECTURE	equ 0			; 32-bit protected mode of i386
@@ -23,8 +23,8 @@ header:
 .information_end:
 
 	align 8
-; 3.1.10: a wish, not a condition. Without a size GRUB ignores the depth and takes its own choice: 24 bits in QEMU, and on
-; Bochs a mode of 8 bits in which GRUB itself crashes.
+; 3.1.10: a wish, not a condition. Without a size GRUB ignores the depth and takes its own choice: 24 bits in
+; QEMU, and on Bochs a mode of 8 bits in which GRUB itself crashes.
 .framebuffer:
 	dw 5, OPTIONAL
 	dd 20

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sorted, disjoint memory ranges in a fixed array; multiboot2.c makes the machine's RAM of them. No allocation, no lock:
- * the boot CPU alone. Lack of room loses memory, it never invents any.
+ * Sorted, disjoint memory ranges in a fixed array; multiboot2.c makes the machine's RAM of them. No
+ * allocation, no lock: the boot CPU alone. Lack of room loses memory, it never invents any.
  */
 #include "boot/memory_ranges.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* A small sorted list of disjoint memory ranges, made out of a firmware's unsorted and overlapping map. Boot CPU. */
+/*
+ * A small sorted list of disjoint memory ranges, made out of a firmware's unsorted and overlapping map. Boot
+ * CPU.
+ */
 #ifndef BOOT_MEMORY_RANGES_H
 #define BOOT_MEMORY_RANGES_H
 

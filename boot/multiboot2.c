@@ -1,32 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a multiboot2 loader says, read tag by tag into struct boot_info. Called once by boot_main, on the boot CPU, before
- * there is an allocator. Nothing is believed: the chain of tags is checked first, each tag is copied out before it is looked
- * at, and one that makes no sense is left out with a reason. Layouts: boot/multiboot2.h.
+ * What a multiboot2 loader says, read tag by tag into struct boot_info. Called once by boot_main, on the boot
+ * CPU, before there is an allocator. Nothing is believed: the chain of tags is checked first, each tag is
+ * copied out before it is looked at, and one that makes no sense is left out with a reason. Layouts:
+ * boot/multiboot2.h; memory: multiboot2_memory.c.
  */
-#include "boot/multiboot2.h"
+#include "boot/multiboot2_parser.h"
 
 #include "arch/x86/machine/paging.h"
-#include "boot/boot_info.h"
 #include "boot/memory_ranges.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
-#define TAG_ALIGN      8u
-#define ONE_MIB        0x100000ull
-#define LOWER_KIB_MOST 640u
-
-struct parser {
-    struct boot_info *info;
-    const u8 *tags;    /* the first one */
-    size_t names_used; /* of info->file_names */
-    char *why;
-    size_t why_size;
-};
-
-/* Remember the first thing that had to be left out; the caller logs it. */
-static void PRINTF_LIKE(2, 3) skip(struct parser *parser, const char *format, ...)
+void multiboot2_skip(struct parser *parser, const char *format, ...)
 {
     va_list args;
 
@@ -39,26 +26,6 @@ static void PRINTF_LIKE(2, 3) skip(struct parser *parser, const char *format, ..
 
 /* ---------------------------------------------------------------- the chain */
 
-static struct multiboot2_tag tag_header(const u8 *at)
-{
-    struct multiboot2_tag tag;
-
-    memcpy(&tag, at, sizeof(tag));
-    return tag;
-}
-
-/* The next tag; NULL at the end tag, which chain_check has found. */
-static const u8 *tag_next(const u8 *at)
-{
-    at += ALIGN_UP(tag_header(at).size, TAG_ALIGN);
-    return tag_header(at).type == TAG_END ? NULL : at;
-}
-
-static const u8 *tag_first(const struct parser *parser)
-{
-    return tag_header(parser->tags).type == TAG_END ? NULL : parser->tags;
-}
-
 /* Whether the tags, `bytes` of them, follow each other up to an end tag. */
 static int chain_check(struct parser *parser, size_t bytes)
 {
@@ -68,21 +35,23 @@ static int chain_check(struct parser *parser, size_t bytes)
         struct multiboot2_tag tag = tag_header(parser->tags + at);
 
         if (tag.size < sizeof(tag) || tag.size > bytes - at) {
-            skip(parser, "the boot loader's tag of type %u at offset %zu has size %u; 8 to %zu would fit",
-                 tag.type, at + sizeof(struct multiboot2_info), tag.size, bytes - at);
+            multiboot2_skip(parser,
+                            "the boot loader's tag of type %u at offset %zu has size %u; 8 to %zu would fit",
+                            tag.type, at + sizeof(struct multiboot2_info), tag.size, bytes - at);
             return -EINVAL;
         }
         if (tag.type == TAG_END)
             return 0;
         if (tag.type == TAG_EFI_BOOT_SERVICES) {
-            skip(parser, "the boot loader left EFI boot services running; lintel needs them ended");
+            multiboot2_skip(parser,
+                            "the boot loader left EFI boot services running; lintel needs them ended");
             return -EINVAL;
         }
         if (ALIGN_UP((size_t)tag.size, TAG_ALIGN) > bytes - at)
             break;
         at += ALIGN_UP((size_t)tag.size, TAG_ALIGN);
     }
-    skip(parser, "the boot loader's tags, %zu bytes, have no end tag", bytes);
+    multiboot2_skip(parser, "the boot loader's tags, %zu bytes, have no end tag", bytes);
     return -EINVAL;
 }
 
@@ -102,10 +71,11 @@ static void parse_cmdline(struct parser *parser, const u8 *at)
     const char *text = tag_string(at, sizeof(struct multiboot2_tag));
 
     if (!text)
-        skip(parser, "lintel's command line does not end; it was ignored");
+        multiboot2_skip(parser, "lintel's command line does not end; it was ignored");
     else if (string_copy(parser->info->cmdline, text, sizeof(parser->info->cmdline)) >=
              sizeof(parser->info->cmdline))
-        skip(parser, "lintel's command line was cut at %zu characters", sizeof(parser->info->cmdline) - 1);
+        multiboot2_skip(parser, "lintel's command line was cut at %zu characters",
+                        sizeof(parser->info->cmdline) - 1);
 }
 
 static void parse_loader(struct parser *parser, const u8 *at)
@@ -142,19 +112,19 @@ static void parse_module(struct parser *parser, const u8 *at)
 
     memcpy(&module, at, sizeof(module));
     if (!text || module.end < module.start) {
-        skip(parser, "a module at %#x to %#x was ignored: its %s", module.start, module.end,
-             text ? "end lies before its beginning" : "name does not end");
+        multiboot2_skip(parser, "a module at %#x to %#x was ignored: its %s", module.start, module.end,
+                        text ? "end lies before its beginning" : "name does not end");
         return;
     }
     if (info->file_count == BOOT_FILES) {
-        skip(parser, "the module %.64s was ignored: at most %d can be used", text, BOOT_FILES);
+        multiboot2_skip(parser, "the module %.64s was ignored: at most %d can be used", text, BOOT_FILES);
         return;
     }
     name = name_keep(parser, text);
     if (!name) {
-        skip(parser, "a module at %#x was ignored: %s", module.start,
-             *text ? "the names of all modules are too long together"
-                   : "it has no name; give one behind its path in grub.cfg");
+        multiboot2_skip(parser, "a module at %#x was ignored: %s", module.start,
+                        *text ? "the names of all modules are too long together"
+                              : "it has no name; give one behind its path in grub.cfg");
         return;
     }
     info->file_ranges[info->file_count] = (struct memory_range){
@@ -206,8 +176,9 @@ static void parse_framebuffer(struct parser *parser, const u8 *at)
     if (MAX(rgb.red_position, MAX(rgb.green_position, rgb.blue_position)) >= 32)
         fault = "its colours lie outside a pixel";
     if (fault) {
-        skip(parser, "the framebuffer at %#llx (%ux%u, %u bits, type %u) was ignored: %s",
-             (unsigned long long)tag.address, tag.width, tag.height, tag.bits_per_pixel, tag.type, fault);
+        multiboot2_skip(parser, "the framebuffer at %#llx (%ux%u, %u bits, type %u) was ignored: %s",
+                        (unsigned long long)tag.address, tag.width, tag.height, tag.bits_per_pixel, tag.type,
+                        fault);
         return;
     }
     *framebuffer = (struct boot_framebuffer){
@@ -256,8 +227,9 @@ static void parse_rsdp(struct parser *parser, const u8 *at)
     memcpy(&rsdp, copy, copied);
     valid = rsdp_valid_bytes(&rsdp, copied);
     if (valid == 0) {
-        skip(parser, "the boot loader's %s ACPI RSDP was ignored: its signature or checksum is wrong",
-             tag.type == TAG_RSDP_NEW ? "new" : "old");
+        multiboot2_skip(parser,
+                        "the boot loader's %s ACPI RSDP was ignored: its signature or checksum is wrong",
+                        tag.type == TAG_RSDP_NEW ? "new" : "old");
         return;
     }
     /* The new one knows more, whichever comes first. */
@@ -275,111 +247,7 @@ static void parse_efi(struct parser *parser, const u8 *at)
     parser->info->efi = true;
 }
 
-/* ---------------------------------------------------------------- memory */
-
-/* One entry of a map; returns whether it is RAM that lintel may use. */
-typedef bool (*map_entry_fn)(const u8 *entry, u64 *start, u64 *bytes);
-
-static bool plain_entry(const u8 *at, u64 *start, u64 *bytes)
-{
-    struct multiboot2_map_entry entry;
-
-    memcpy(&entry, at, sizeof(entry));
-    *start = entry.start;
-    *bytes = entry.bytes;
-    return entry.type == MEMORY_AVAILABLE;
-}
-
-/* Boot services have ended: what was theirs and the loader's is RAM like any other (UEFI 2.9, table 7-10). */
-static bool efi_entry(const u8 *at, u64 *start, u64 *bytes)
-{
-    struct efi_memory_descriptor entry;
-
-    memcpy(&entry, at, sizeof(entry));
-    *start = entry.start;
-    *bytes = MIN(entry.pages, ~0ull >> PAGE_SHIFT) << PAGE_SHIFT;
-    return entry.type == EFI_CONVENTIONAL ||
-           (entry.type >= EFI_LOADER_CODE && entry.type <= EFI_BOOT_SERVICES_DATA);
-}
-
-static const struct map_format {
-    u32 tag_type, entry_bytes;
-    map_entry_fn entry;
-} map_formats[] = {
-    {TAG_MEMORY_MAP, sizeof(struct multiboot2_map_entry), plain_entry},
-    {TAG_EFI_MAP, sizeof(struct efi_memory_descriptor), efi_entry},
-};
-
-/* Apply those entries of one map tag that are usable, or those that are not. */
-static void map_apply(struct memory_ranges *ranges, const struct map_format *format, const u8 *at,
-                      bool usable)
-{
-    struct multiboot2_map map;
-    u64 start, bytes, end;
-
-    memcpy(&map, at, sizeof(map));
-    if (map.entry_size < format->entry_bytes)
-        return;
-    for (size_t offset = sizeof(map); map.tag.size - offset >= map.entry_size; offset += map.entry_size) {
-        if (format->entry(at + offset, &start, &bytes) != usable)
-            continue;
-        end = bytes > ~0ull - start ? ~0ull : start + bytes;
-        if (usable)
-            memory_ranges_add(ranges, start, end);
-        else
-            memory_ranges_subtract(ranges, ALIGN_DOWN(start, PAGE_SIZE), end);
-    }
-}
-
-/* All maps of one format. RAM first, then everything else is taken out of it, so that what is not RAM wins where they overlap. */
-static void maps_apply(const struct parser *parser, struct memory_ranges *ranges,
-                       const struct map_format *format)
-{
-    for (int usable = 1; usable >= 0; usable--) {
-        for (const u8 *at = tag_first(parser); at; at = tag_next(at)) {
-            if (tag_header(at).type == format->tag_type &&
-                tag_header(at).size >= sizeof(struct multiboot2_map))
-                map_apply(ranges, format, at, usable);
-        }
-    }
-}
-
-/* The last resort of a loader without any map: two sizes. */
-static void basic_memory_apply(const struct parser *parser, struct memory_ranges *ranges)
-{
-    struct multiboot2_basic_memory memory;
-
-    for (const u8 *at = tag_first(parser); at; at = tag_next(at)) {
-        if (tag_header(at).type != TAG_BASIC_MEMORY || tag_header(at).size < sizeof(memory))
-            continue;
-        memcpy(&memory, at, sizeof(memory));
-        memory_ranges_add(ranges, 0, MIN(memory.lower_kib, LOWER_KIB_MOST) * 1024ull);
-        memory_ranges_add(ranges, ONE_MIB, ONE_MIB + memory.upper_kib * 1024ull);
-    }
-}
-
-static int parse_memory(struct parser *parser)
-{
-    struct boot_info *info = parser->info;
-    struct memory_ranges ranges = {.list = info->ram, .most = BOOT_RANGES};
-
-    for (unsigned i = 0; i < ARRAY_SIZE(map_formats) && ranges.count == 0; i++)
-        maps_apply(parser, &ranges, &map_formats[i]);
-    if (ranges.count == 0)
-        basic_memory_apply(parser, &ranges);
-    memory_ranges_align(&ranges);
-    memory_ranges_subtract(&ranges, 0, PAGE_SIZE); /* address 0 means "none" to everybody */
-    memory_ranges_subtract(&ranges, DIRECT_MAP_SIZE, ~0ull);
-    info->ram_count = ranges.count;
-    if (ranges.lost)
-        skip(parser, "the memory map has too many pieces: %llu KiB of RAM stay unused",
-             (unsigned long long)(ranges.lost >> 10));
-    if (ranges.count > 0)
-        return 0;
-    parser->why[0] = 0;
-    skip(parser, "the boot loader names no usable RAM");
-    return -EINVAL;
-}
+/* ---------------------------------------------------------------- all of it */
 
 /* A file must lie in RAM, or lintel could not even read it. Those that do not are taken off the list. */
 static void files_check(struct parser *parser)
@@ -391,8 +259,8 @@ static void files_check(struct parser *parser)
     for (unsigned i = 0; i < info->file_count; i++) {
         if (info->files[i].size > 0 &&
             !memory_ranges_hold(&ranges, info->file_ranges[i].start, info->file_ranges[i].end)) {
-            skip(parser, "the module %.64s at %#llx was ignored: it does not lie in RAM", info->files[i].name,
-                 (unsigned long long)info->file_ranges[i].start);
+            multiboot2_skip(parser, "the module %.64s at %#llx was ignored: it does not lie in RAM",
+                            info->files[i].name, (unsigned long long)info->file_ranges[i].start);
             continue;
         }
         info->files[kept] = info->files[i];
@@ -400,8 +268,6 @@ static void files_check(struct parser *parser)
     }
     info->file_count = kept;
 }
-
-/* ---------------------------------------------------------------- all of it */
 
 static const struct tag_parser {
     u32 type, size_least;
@@ -428,8 +294,8 @@ static void tag_parse(struct parser *parser, const u8 *at)
         if (tag.size >= tag_parsers[i].size_least)
             tag_parsers[i].parse(parser, at);
         else
-            skip(parser, "the boot loader's tag of type %u has %u bytes, but needs %u", tag.type, tag.size,
-                 tag_parsers[i].size_least);
+            multiboot2_skip(parser, "the boot loader's tag of type %u has %u bytes, but needs %u", tag.type,
+                            tag.size, tag_parsers[i].size_least);
     }
 }
 
@@ -444,8 +310,8 @@ int multiboot2_parse(const void *tags, size_t limit, struct boot_info *info, cha
     why[0] = 0;
     memcpy(&header, tags, sizeof(header));
     if (header.total_size < sizeof(header) || header.total_size > limit) {
-        skip(&parser, "the boot loader's tags have %u bytes; 8 to %zu would be right", header.total_size,
-             limit);
+        multiboot2_skip(&parser, "the boot loader's tags have %u bytes; 8 to %zu would be right",
+                        header.total_size, limit);
         return -EINVAL;
     }
     parser.tags = (const u8 *)tags + sizeof(header);
@@ -456,7 +322,7 @@ int multiboot2_parse(const void *tags, size_t limit, struct boot_info *info, cha
     info->info_range.end = ALIGN_UP(virt_to_phys(tags) + header.total_size, PAGE_SIZE);
     for (const u8 *at = tag_first(&parser); at; at = tag_next(at))
         tag_parse(&parser, at);
-    status = parse_memory(&parser);
+    status = multiboot2_parse_memory(&parser);
     if (status == 0)
         files_check(&parser);
     return status;

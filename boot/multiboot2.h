@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The boot information of a multiboot2 loader: tags of 8-byte alignment, one after the other. Multiboot2 specification 2.0,
- * section 3.6; where its figures and GRUB differ (the framebuffer tag's reserved field has 16 bits), GRUB is followed.
+ * The boot information of a multiboot2 loader: tags of 8-byte alignment, one after the other. Multiboot2
+ * specification 2.0, section 3.6; where its figures and GRUB differ (the framebuffer tag's reserved field has
+ * 16 bits), GRUB is followed.
  */
 #ifndef BOOT_MULTIBOOT2_H
 #define BOOT_MULTIBOOT2_H
@@ -77,7 +78,10 @@ struct efi_memory_descriptor {
 };
 _Static_assert(sizeof(struct efi_memory_descriptor) == 40, "UEFI 2.9, 7.2");
 
-/* What every framebuffer tag has (type: FRAMEBUFFER_... of drivers/framebuffer.h), and the colours that follow RGB's. */
+/*
+ * What every framebuffer tag has (type: FRAMEBUFFER_... of drivers/framebuffer.h), and the colours that
+ * follow RGB's.
+ */
 struct multiboot2_framebuffer {
     struct multiboot2_tag tag;
     u64 address;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which function an address is in. The table comes from tools/symbols and is added by the Makefile's second link. Called
- * by back traces, so it must not fail.
+ * Which function an address is in. The table comes from tools/symbols and is added by the Makefile's second
+ * link. Called by back traces, so it must not fail.
  */
 #include "hv/lib/symbols.h"
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Any bytes as the boot loader's tags: refused with a sentence, or what the rest of lintel takes for granted holds. */
-// sources: boot/multiboot2.c boot/memory_ranges.c hv/lib/string.c
+/*
+ * Any bytes as the boot loader's tags: refused with a sentence, or what the rest of lintel takes for granted
+ * holds.
+ */
+// sources: boot/multiboot2.c boot/multiboot2_memory.c boot/memory_ranges.c hv/lib/string.c
 #include <stdlib.h>
 #include <string.h>
 

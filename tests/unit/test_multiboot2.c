@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The boot loader's tags: what they give, in any order, and what becomes of each kind of nonsense. */
-// sources: boot/multiboot2.c boot/memory_ranges.c hv/lib/string.c
+// sources: boot/multiboot2.c boot/multiboot2_memory.c boot/memory_ranges.c hv/lib/string.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What CPUID says of this machine, as far as lintel itself asks. Boot CPU, once, before anything looks at cpu_features.
- * AMD APM 3, appendix E; Intel SDM 2A, CPUID.
+ * What CPUID says of this machine, as far as lintel itself asks. Boot CPU, once, before anything looks at
+ * cpu_features. AMD APM 3, appendix E; Intel SDM 2A, CPUID.
  */
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/string.h"

@@ -9,58 +9,58 @@
 #include "hv/lib/types.h"
 
 /* Control registers and EFER (AMD APM 2, 3.1; Intel SDM 3A, 2.5). */
-#define CR0_PE BIT(0)
-#define CR0_MP BIT(1)
-#define CR0_EM BIT(2)
-#define CR0_TS BIT(3)
-#define CR0_ET BIT(4)
-#define CR0_NE BIT(5)
-#define CR0_WP BIT(16)
-#define CR0_AM BIT(18)
-#define CR0_NW BIT(29)
-#define CR0_CD BIT(30)
-#define CR0_PG BIT(31)
-#define CR4_VME BIT(0)
-#define CR4_PVI BIT(1)
-#define CR4_TSD BIT(2)
-#define CR4_DE BIT(3)
-#define CR4_PSE BIT(4)
-#define CR4_PAE BIT(5)
-#define CR4_MCE BIT(6)
-#define CR4_PGE BIT(7)
-#define CR4_PCE BIT(8)
-#define CR4_OSFXSR BIT(9)
+#define CR0_PE         BIT(0)
+#define CR0_MP         BIT(1)
+#define CR0_EM         BIT(2)
+#define CR0_TS         BIT(3)
+#define CR0_ET         BIT(4)
+#define CR0_NE         BIT(5)
+#define CR0_WP         BIT(16)
+#define CR0_AM         BIT(18)
+#define CR0_NW         BIT(29)
+#define CR0_CD         BIT(30)
+#define CR0_PG         BIT(31)
+#define CR4_VME        BIT(0)
+#define CR4_PVI        BIT(1)
+#define CR4_TSD        BIT(2)
+#define CR4_DE         BIT(3)
+#define CR4_PSE        BIT(4)
+#define CR4_PAE        BIT(5)
+#define CR4_MCE        BIT(6)
+#define CR4_PGE        BIT(7)
+#define CR4_PCE        BIT(8)
+#define CR4_OSFXSR     BIT(9)
 #define CR4_OSXMMEXCPT BIT(10)
-#define CR4_UMIP BIT(11)
-#define CR4_LA57 BIT(12)
-#define CR4_VMXE BIT(13)
-#define CR4_FSGSBASE BIT(16)
-#define CR4_PCIDE BIT(17)
-#define CR4_OSXSAVE BIT(18)
-#define CR4_SMEP BIT(20)
-#define CR4_SMAP BIT(21)
-#define CR4_PKE BIT(22)
-#define EFER_SCE BIT(0)
-#define EFER_LME BIT(8)
-#define EFER_LMA BIT(10)
-#define EFER_NXE BIT(11)
-#define EFER_SVME BIT(12)
-#define EFER_LMSLE BIT(13)
-#define EFER_FFXSR BIT(14)
+#define CR4_UMIP       BIT(11)
+#define CR4_LA57       BIT(12)
+#define CR4_VMXE       BIT(13)
+#define CR4_FSGSBASE   BIT(16)
+#define CR4_PCIDE      BIT(17)
+#define CR4_OSXSAVE    BIT(18)
+#define CR4_SMEP       BIT(20)
+#define CR4_SMAP       BIT(21)
+#define CR4_PKE        BIT(22)
+#define EFER_SCE       BIT(0)
+#define EFER_LME       BIT(8)
+#define EFER_LMA       BIT(10)
+#define EFER_NXE       BIT(11)
+#define EFER_SVME      BIT(12)
+#define EFER_LMSLE     BIT(13)
+#define EFER_FFXSR     BIT(14)
 
 #define RFLAGS_FIXED BIT(1)
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_IF BIT(9)
-#define RFLAGS_DF BIT(10)
-#define RFLAGS_VM BIT(17)
-#define RFLAGS_AC BIT(18)
+#define RFLAGS_TF    BIT(8)
+#define RFLAGS_IF    BIT(9)
+#define RFLAGS_DF    BIT(10)
+#define RFLAGS_VM    BIT(17)
+#define RFLAGS_AC    BIT(18)
 
-#define MSR_APIC_BASE 0x1b
-#define MSR_TSC 0x10
+#define MSR_APIC_BASE    0x1b
+#define MSR_TSC          0x10
 #define MSR_TSC_DEADLINE 0x6e0
-#define MSR_PAT 0x277
-#define MSR_EFER 0xc0000080
-#define MSR_TSC_AUX 0xc0000103
+#define MSR_PAT          0x277
+#define MSR_EFER         0xc0000080
+#define MSR_TSC_AUX      0xc0000103
 
 enum vector {
     VECTOR_DE = 0,
@@ -89,7 +89,9 @@ static inline struct cpuid cpuid(u32 leaf, u32 subleaf)
 {
     struct cpuid out;
 
-    asm volatile("cpuid" : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx) : "a"(leaf), "c"(subleaf));
+    asm volatile("cpuid"
+                 : "=a"(out.eax), "=b"(out.ebx), "=c"(out.ecx), "=d"(out.edx)
+                 : "a"(leaf), "c"(subleaf));
     return out;
 }
 
@@ -110,16 +112,16 @@ static inline void wrmsr(u32 msr, u64 value)
 int rdmsr_safe(u32 msr, u64 *value);
 int wrmsr_safe(u32 msr, u64 value);
 
-#define CPU_CONTROL_REGISTER(name)                                              \
-    static inline u64 read_##name(void)                                         \
-    {                                                                           \
-        u64 value;                                                              \
-        asm volatile("mov %%" #name ", %0" : "=r"(value) : : "memory");         \
-        return value;                                                           \
-    }                                                                           \
-    static inline void write_##name(u64 value)                                  \
-    {                                                                           \
-        asm volatile("mov %0, %%" #name : : "r"(value) : "memory");             \
+#define CPU_CONTROL_REGISTER(name)                                      \
+    static inline u64 read_##name(void)                                 \
+    {                                                                   \
+        u64 value;                                                      \
+        asm volatile("mov %%" #name ", %0" : "=r"(value) : : "memory"); \
+        return value;                                                   \
+    }                                                                   \
+    static inline void write_##name(u64 value)                          \
+    {                                                                   \
+        asm volatile("mov %0, %%" #name : : "r"(value) : "memory");     \
     }
 CPU_CONTROL_REGISTER(cr0)
 CPU_CONTROL_REGISTER(cr2)
@@ -225,13 +227,13 @@ static inline u64 xgetbv(u32 index)
 /* What lintel itself asks about the CPU; filled once on the boot CPU by cpu_features_read(). */
 struct cpu_features {
     char vendor[13];
-    char brand[49];          /* for people only; nothing is decided by it or by vendor */
-    u32 basic_max;           /* highest basic CPUID leaf */
-    u32 extended_max;        /* highest extended leaf, or 0 */
-    u8 physical_bits;        /* CPUID 80000008 EAX, 36 when the leaf is absent */
-    u16 xsave_bytes;         /* size of the XSAVE area for all of xsave_mask; 512 without XSAVE */
-    u64 xsave_mask;          /* XCR0 bits the CPU has; 0 without XSAVE */
-    bool svm, vmx;           /* the feature bits that choose the engine */
+    char brand[49];   /* for people only; nothing is decided by it or by vendor */
+    u32 basic_max;    /* highest basic CPUID leaf */
+    u32 extended_max; /* highest extended leaf, or 0 */
+    u8 physical_bits; /* CPUID 80000008 EAX, 36 when the leaf is absent */
+    u16 xsave_bytes;  /* size of the XSAVE area for all of xsave_mask; 512 without XSAVE */
+    u64 xsave_mask;   /* XCR0 bits the CPU has; 0 without XSAVE */
+    bool svm, vmx;    /* the feature bits that choose the engine */
     bool nx, pages_1g, smep, smap, umip, x2apic, tsc_deadline, arat, invariant_tsc, rdtscp, xsave, xsaveopt;
 };
 extern struct cpu_features cpu_features;

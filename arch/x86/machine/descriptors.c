@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One GDT and one TSS per CPU. The TSS is there for its interrupt stack table alone: NMI, double fault and machine check must
- * find a good stack whatever RSP holds. Called once on each CPU before exceptions are taken; no lock, the CPU's own data.
+ * One GDT and one TSS per CPU. The TSS is there for its interrupt stack table alone: NMI, double fault and
+ * machine check must find a good stack whatever RSP holds. Called once on each CPU before exceptions are
+ * taken; no lock, the CPU's own data.
  */
 #include "arch/x86/machine/descriptors.h"
 

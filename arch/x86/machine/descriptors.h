@@ -7,14 +7,16 @@
 
 #define SELECTOR_CODE 0x08
 #define SELECTOR_DATA 0x10
-#define SELECTOR_TSS 0x18
+#define SELECTOR_TSS  0x18
 
 /* Which entry of the TSS's interrupt stack table an exception uses (0 in a gate: none). */
-#define IST_NMI 1
-#define IST_DOUBLE_FAULT 2
+#define IST_NMI           1
+#define IST_DOUBLE_FAULT  2
 #define IST_MACHINE_CHECK 3
 
-/* Build and load this CPU's GDT, segments and TSS with its own stacks for NMI, double fault, machine check. */
+/*
+ * Build and load this CPU's GDT, segments and TSS with its own stacks for NMI, double fault, machine check.
+ */
 void descriptors_load(struct cpu *cpu);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The IDTs and what happens behind them: an exception of lintel itself lands in the exception table or ends in a report
- * (exception_report.c) and a panic; an interrupt goes to its handler. The tables are built once by the boot CPU; handlers
- * are registered before interrupts are first taken, so that reading them needs no lock. AMD APM 2, chapter 8.
+ * The IDTs and what happens behind them: an exception of lintel itself lands in the exception table or ends
+ * in a report (exception_report.c) and a panic; an interrupt goes to its handler. The tables are built once
+ * by the boot CPU; handlers are registered before interrupts are first taken, so that reading them needs no
+ * lock. AMD APM 2, chapter 8.
  */
 #include "arch/x86/machine/exception.h"
 
@@ -123,8 +124,8 @@ int interrupt_allocate(interrupt_handler_fn handler, void *context)
 }
 
 /*
- * Left over from the firmware, or a spurious one of the 8259s: nobody waits for it. EOI only if it came through the local
- * APIC, or some other interrupt would be ended in its place.
+ * Left over from the firmware, or a spurious one of the 8259s: nobody waits for it. EOI only if it came
+ * through the local APIC, or some other interrupt would be ended in its place.
  */
 static void unexpected_interrupt(u8 vector)
 {
@@ -158,9 +159,11 @@ static void nmi_handle(void)
 /* Go on at the landing place when the instruction was one that may fault. */
 static bool exception_land(struct exception_frame *frame)
 {
-    const struct exception_table_entry *entry;
+    u64 entries = ((u64)exception_table_end - (u64)exception_table_start) / sizeof(*exception_table_start);
 
-    for (entry = exception_table_start; entry < exception_table_end; entry++) {
+    for (u64 i = 0; i < entries; i++) {
+        const struct exception_table_entry *entry = &exception_table_start[i];
+
         if (frame->rip == IMAGE_BASE + entry->fault) {
             frame->rip = IMAGE_BASE + entry->landing;
             return true;

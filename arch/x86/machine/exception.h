@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The IDT: exceptions of lintel itself end in a report and a panic; physical interrupts go to their handler. The boot CPU
- * registers handlers before interrupts are first taken. Interrupts are only ever taken where lintel holds no
- * lock (idle, or at the open door after an exit), with IF = 0 inside the handler.
+ * The IDT: exceptions of lintel itself end in a report and a panic; physical interrupts go to their handler.
+ * The boot CPU registers handlers before interrupts are first taken. Interrupts are only ever taken where
+ * lintel holds no lock (idle, or at the open door after an exit), with IF = 0 inside the handler.
  */
 #ifndef ARCH_X86_MACHINE_EXCEPTION_H
 #define ARCH_X86_MACHINE_EXCEPTION_H
@@ -11,10 +11,10 @@
 
 /* Vectors that lintel gives out itself. */
 enum host_vector {
-    HOST_VECTOR_DEVICE = 0x30,   /* 0x30 .. 0x4f: IOAPIC inputs, given by interrupt_allocate */
+    HOST_VECTOR_DEVICE = 0x30, /* 0x30 .. 0x4f: IOAPIC inputs, given by interrupt_allocate */
     HOST_VECTOR_DEVICE_LAST = 0x4f,
-    HOST_VECTOR_TIMER = 0xe0,    /* local APIC timer */
-    HOST_VECTOR_KICK = 0xe1,     /* another CPU wants this one to look at its requests */
+    HOST_VECTOR_TIMER = 0xe0, /* local APIC timer */
+    HOST_VECTOR_KICK = 0xe1,  /* another CPU wants this one to look at its requests */
     HOST_VECTOR_SPURIOUS = 0xff,
 };
 
@@ -27,21 +27,24 @@ struct exception_frame {
 
 typedef void (*interrupt_handler_fn)(void *context);
 
-/* Build both IDTs (shared by all CPUs): boot CPU, once. Load them on this CPU: each CPU, after descriptors_load. */
+/*
+ * Build both IDTs (shared by all CPUs): boot CPU, once. Load them on this CPU: each CPU, after
+ * descriptors_load.
+ */
 void exception_init(void);
 void exception_load(void);
 
 /*
- * While a vCPU is loaded, TR is the guest's, so that own stacks (IST) must not be used: interrupt_stacks(false)
- * loads the IDT without them. AMD APM 2, 15.5.1 (VMRUN and #VMEXIT leave TR alone).
+ * While a vCPU is loaded, TR is the guest's, so that own stacks (IST) must not be used:
+ * exception_use_stacks(false) loads the IDT without them. AMD APM 2, 15.5.1 (VMRUN and #VMEXIT leave TR alone).
  */
 void exception_use_stacks(bool use);
 
 /* Set the handler of a vector >= 0x30; it need not send EOI, the stub's C side does (not for spurious). */
 void interrupt_set_handler(u8 vector, interrupt_handler_fn handler, void *context);
 /*
- * For panic_hooks: exception_dump_trace says where this CPU is (registers when an exception led here, then the back trace);
- * exception_stop_cpus stops all other CPUs by NMI and then this one.
+ * For panic_hooks: exception_dump_trace says where this CPU is (registers when an exception led here, then
+ * the back trace); exception_stop_cpus stops all other CPUs by NMI and then this one.
  */
 void exception_dump_trace(void);
 NORETURN void exception_stop_cpus(void);

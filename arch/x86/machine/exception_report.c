@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The report on an exception in lintel: name and cause, registers, symbolised back trace. Everything that is read on the
- * way may be garbage, so each address is looked up in the page tables first and the trace is bounded. Runs on the CPU that
- * took the exception, without locks; panic (hv/lib/panic.c) calls the dump through its hook.
+ * The report on an exception in lintel: name and cause, registers, symbolised back trace. Everything that is
+ * read on the way may be garbage, so each address is looked up in the page tables first and the trace is
+ * bounded. Runs on the CPU that took the exception, without locks; panic (hv/lib/panic.c) calls the dump
+ * through its hook.
  */
 #include "arch/x86/machine/exception_report.h"
 
@@ -74,8 +75,9 @@ static void log_place(const char *what, u64 address)
 }
 
 /*
- * Follow the frame pointers: [rbp] is the caller's, [rbp + 8] the return address. They must rise and stay on one stack. A
- * return address points behind its call, where the next function may begin: one byte less is surely inside.
+ * Follow the frame pointers: [rbp] is the caller's, [rbp + 8] the return address. They must rise and stay on
+ * one stack. A return address points behind its call, where the next function may begin: one byte less is
+ * surely inside.
  */
 static void log_trace(u64 rip, u64 rbp)
 {

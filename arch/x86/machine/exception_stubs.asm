@@ -1,19 +1,22 @@
 ; SPDX-License-Identifier: MIT
 ; The 256 ways into lintel by interrupt gate, and the two instructions that are allowed to fault.
 ;
-; Each stub pushes its vector and joins the common part, which completes struct exception_frame (exception.h) and calls
+; Each stub pushes its vector and joins the common part, which completes struct exception_frame (exception.h)
+; and calls
 ;	void exception_handle(struct exception_frame *frame)
-; At entry: interrupts off (interrupt gates), RSP aligned to 16 before the CPU pushed SS, RSP, RFLAGS, CS, RIP and, for some
-; vectors, an error code. All general registers are saved and restored, so the interrupted code loses nothing.
-; Not C because the CPU calls it with a layout of its own.
+; At entry: interrupts off (interrupt gates), RSP aligned to 16 before the CPU pushed SS, RSP, RFLAGS, CS, RIP
+; and, for some vectors, an error code. All general registers are saved and restored, so the interrupted code
+; loses nothing. Not C because the CPU calls it with a layout of its own.
 
 EFAULT		equ 14
 
 extern exception_handle
 global exception_stubs, rdmsr_safe, wrmsr_safe
 
-; Vectors for which the CPU pushes an error code: 8, 10 to 14, 17, 21, 29, 30 (AMD APM 2, table 8-1; SDM 3A, table 6-1).
-%define HAS_ERROR_CODE(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21 || (v) == 29 || (v) == 30)
+; Vectors for which the CPU pushes an error code: 8, 10 to 14, 17, 21, 29, 30 (AMD APM 2, table 8-1; SDM 3A,
+; table 6-1).
+ERROR_CODES	equ 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 1 << 29 | 1 << 30
+%define HAS_ERROR_CODE(v) ((v) < 32 && (ERROR_CODES >> (v) & 1))
 
 section .text
 

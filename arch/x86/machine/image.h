@@ -12,8 +12,8 @@ extern const u8 rodata_start[], rodata_end[];
 extern const u8 data_start[]; /* data and bss, up to image_end */
 
 /*
- * Stacks of the boot CPU, in the image (boot/entry.asm), CPU_STACK_SIZE each. The guard page lies below the first; the others
- * give up their own lowest page.
+ * Stacks of the boot CPU, in the image (boot/entry.asm), CPU_STACK_SIZE each. The guard page lies below the
+ * first; the others give up their own lowest page.
  */
 extern u8 boot_stack_guard[];
 extern u8 boot_stack[], boot_nmi_stack[], boot_double_fault_stack[], boot_machine_check_stack[];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine's IOAPICs. Boot CPU at boot; later callers hold the device's own lock, and inputs of different devices share
- * only the index register, which ioapic_lock guards. Intel 82093AA data sheet.
+ * The machine's IOAPICs. Boot CPU at boot; later callers hold the device's own lock, and inputs of different
+ * devices share only the index register, which ioapic_lock guards. Intel 82093AA data sheet.
  */
 #include "arch/x86/machine/ioapic.h"
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The machine's IOAPICs: inputs stay masked until somebody routes them to a vector of the boot CPU. Boot CPU. */
+/*
+ * The machine's IOAPICs: inputs stay masked until somebody routes them to a vector of the boot CPU. Boot CPU.
+ */
 #ifndef ARCH_X86_MACHINE_IOAPIC_H
 #define ARCH_X86_MACHINE_IOAPIC_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The local APIC of this CPU through its registers (xAPIC) or MSRs (x2APIC), and the 8259 pair that it replaces.
- * host_lapic_init runs on the boot CPU after paging_init; everything else on any CPU, for that CPU alone, so there is no
- * lock. Intel SDM 3A, chapter 10 (xAPIC, x2APIC, TSC deadline); AMD APM 2, chapter 16.
+ * The local APIC of this CPU through its registers (xAPIC) or MSRs (x2APIC), and the 8259 pair that it
+ * replaces. host_lapic_init runs on the boot CPU after paging_init; everything else on any CPU, for that CPU
+ * alone, so there is no lock. Intel SDM 3A, chapter 10 (xAPIC, x2APIC, TSC deadline); AMD APM 2, chapter 16.
  */
 #include "arch/x86/machine/lapic.h"
 

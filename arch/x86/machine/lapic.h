@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The physical local APIC (xAPIC or x2APIC) of this CPU, its timer and IPIs; and the switched-off 8259 pair. SDM 3A, chapter 11. */
+/*
+ * The physical local APIC (xAPIC or x2APIC) of this CPU, its timer and IPIs; and the switched-off 8259 pair.
+ * SDM 3A, chapter 11.
+ */
 #ifndef ARCH_X86_MACHINE_LAPIC_H
 #define ARCH_X86_MACHINE_LAPIC_H
 
@@ -19,16 +22,17 @@ void lapic_send_nmi(u32 apic_id);
 bool lapic_in_service(u8 vector);
 
 /*
- * For the calibration (tsc.c): let the timer count down freely, without interrupts, from the highest value; and what it
- * stands at. Afterwards tell the rate, without which host_lapic_timer_set can't count in TSC ticks.
+ * For the calibration (tsc.c): let the timer count down freely, without interrupts, from the highest value;
+ * and what it stands at. Afterwards tell the rate, without which host_lapic_timer_set can't count in TSC
+ * ticks.
  */
 void lapic_timer_run_free(void);
 u32 lapic_timer_count(void);
 void lapic_timer_set_rate(u64 timer_khz, u64 ticks_khz);
 
 /*
- * Ask for one interrupt (HOST_VECTOR_TIMER) at a TSC value of this CPU; ~0 for none; a value in the past fires at once.
- * A later deadline than the timer can count fires early: the caller looks at the time.
+ * Ask for one interrupt (HOST_VECTOR_TIMER) at a TSC value of this CPU; ~0 for none; a value in the past
+ * fires at once. A later deadline than the timer can count fires early: the caller looks at the time.
  */
 void host_lapic_timer_set(u64 deadline_tsc);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lintel's own address space, as paging.h draws it. The boot CPU builds the tables in paging_init and switches to them;
- * later changes (devices, stacks, p2m windows) happen under the paging lock. Rights are decided in the leaves alone.
- * AMD APM 2, chapter 5 (tables) and 7.8 (PAT).
+ * lintel's own address space, as paging.h draws it. The boot CPU builds the tables in paging_init and
+ * switches to them; later changes (devices, stacks, p2m windows) happen under the paging lock. Rights are
+ * decided in the leaves alone. AMD APM 2, chapter 5 (tables) and 7.8 (PAT).
  */
 #include "arch/x86/machine/paging.h"
 
@@ -20,8 +20,8 @@
 #define ROOT_INDEX(address) ((address) >> ROOT_SHIFT & (TABLE_ENTRIES - 1))
 
 /*
- * Memory types by PAT index. As at reset, but for index 1: write-combining instead of write-through, which nobody uses.
- * Index 1 is PTE_WRITE_THROUGH alone, the same bit in pages of every size (the PAT bit is not).
+ * Memory types by PAT index. As at reset, but for index 1: write-combining instead of write-through, which
+ * nobody uses. Index 1 is PTE_WRITE_THROUGH alone, the same bit in pages of every size (the PAT bit is not).
  */
 #define PAT_VALUE 0x0007040600070106ull
 
@@ -151,7 +151,10 @@ static void direct_map_part(const struct paging_ram *ram, hpa_t from, hpa_t to, 
         map_or_panic(DIRECT_MAP_BASE + start, start, end - start, bits | PTE_NX);
 }
 
-/* All of one range of RAM; the image's code and constants lie there too, and must not be writable by this way. */
+/*
+ * All of one range of RAM; the image's code and constants lie there too, and must not be writable by this
+ * way.
+ */
 static void direct_map_ram(const struct paging_ram *ram)
 {
     hpa_t constant_start = virt_to_phys(image_start), constant_end = virt_to_phys(rodata_end);
@@ -167,7 +170,9 @@ static void image_map_part(const u8 *start, const u8 *end, u64 bits)
     map_or_panic((u64)start, virt_to_phys(start), (u64)(end - start), bits);
 }
 
-/* Data and bss, without the page below each of the boot CPU's stacks (boot/entry.asm says where these lie). */
+/*
+ * Data and bss, without the page below each of the boot CPU's stacks (boot/entry.asm says where these lie).
+ */
 static void image_map_data(void)
 {
     const u8 *const guards[] = {boot_stack_guard, boot_nmi_stack, boot_double_fault_stack,
@@ -245,8 +250,8 @@ void *paging_map_device(hpa_t hpa, u64 size, enum paging_cache cache, u64 flags)
 }
 
 /*
- * Addresses are used again only when the last mapping goes, so that read, check, unmap (ACPI tables) needs no more than
- * its largest table. Only this CPU's translations are dropped: at boot there is no other.
+ * Addresses are used again only when the last mapping goes, so that read, check, unmap (ACPI tables) needs no
+ * more than its largest table. Only this CPU's translations are dropped: at boot there is no other.
  */
 void paging_unmap_device(const void *at, u64 size)
 {

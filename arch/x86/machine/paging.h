@@ -2,7 +2,7 @@
 /*
  * lintel's own address space: one set of page tables for all CPUs.
  *
- *   ffff8000_00000000  direct map of RAM (1 GiB or 2 MiB pages, no execute; the image's text and rodata read-only)
+ *   ffff8000_00000000  direct map of RAM (large pages, no execute; the image's text and rodata read-only)
  *   ffffc000_00000000  dynamic: device memory and stacks with a guard page below each
  *   ffffc800_00000000  one window of 512 GiB (one PML4 entry) per VM for its linear p2m list
  *   ffffffff_80000000  the image: text r-x, rodata r--, data and bss rw-
@@ -16,23 +16,23 @@
 
 #define DIRECT_MAP_BASE 0xffff800000000000ull
 #define DIRECT_MAP_SIZE (1ull << 46)
-#define DYNAMIC_BASE 0xffffc00000000000ull
+#define DYNAMIC_BASE    0xffffc00000000000ull
 #define P2M_WINDOW_BASE 0xffffc80000000000ull
 #define P2M_WINDOW_SIZE (1ull << 39)
-#define P2M_WINDOW_MAX 64
-#define IMAGE_BASE 0xffffffff80000000ull
+#define P2M_WINDOW_MAX  64
+#define IMAGE_BASE      0xffffffff80000000ull
 
-#define PTE_PRESENT BIT(0)
-#define PTE_WRITE BIT(1)
-#define PTE_USER BIT(2)
+#define PTE_PRESENT       BIT(0)
+#define PTE_WRITE         BIT(1)
+#define PTE_USER          BIT(2)
 #define PTE_WRITE_THROUGH BIT(3)
 #define PTE_CACHE_DISABLE BIT(4)
-#define PTE_ACCESSED BIT(5)
-#define PTE_DIRTY BIT(6)
-#define PTE_LARGE BIT(7)
-#define PTE_GLOBAL BIT(8)
-#define PTE_NX BIT(63)
-#define PTE_ADDRESS BITS(51, 12)
+#define PTE_ACCESSED      BIT(5)
+#define PTE_DIRTY         BIT(6)
+#define PTE_LARGE         BIT(7)
+#define PTE_GLOBAL        BIT(8)
+#define PTE_NX            BIT(63)
+#define PTE_ADDRESS       BITS(51, 12)
 
 #ifdef LINTEL_HOST_TEST
 /* Host tests supply the machine's memory themselves. */
@@ -70,8 +70,8 @@ struct paging_ram {
 void paging_init(const struct paging_ram *ram, unsigned count, paging_alloc_fn alloc);
 
 /*
- * Map device memory (or firmware tables) somewhere in the dynamic area: any alignment, returns the address of hpa's
- * first byte, or NULL when there is no memory. flags: MAP_WRITE. Never executable.
+ * Map device memory (or firmware tables) somewhere in the dynamic area: any alignment, returns the address of
+ * hpa's first byte, or NULL when there is no memory. flags: MAP_WRITE. Never executable.
  */
 void *paging_map_device(hpa_t hpa, u64 size, enum paging_cache cache, u64 flags);
 void paging_unmap_device(const void *at, u64 size);
@@ -92,7 +92,9 @@ void paging_set_window(unsigned window, u64 entry);
  */
 u64 paging_verify(void);
 
-/* Whether the live tables map address (for reports, before something is read that may be garbage). Any CPU. */
+/*
+ * Whether the live tables map address (for reports, before something is read that may be garbage). Any CPU.
+ */
 bool paging_is_mapped(u64 address);
 
 /* Load the final tables on another CPU, with NX, WP, SMEP, SMAP, UMIP as this CPU has them. */

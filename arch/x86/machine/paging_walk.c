@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading the live page tables, from CR3 on: the proof that nothing is both writable and executable, and the question
- * whether an address may be read (for reports about exceptions). Changes nothing and takes no lock: used by the boot
- * CPU after paging_init, and while lintel is dying. AMD APM 2, 5.3 and 5.6.
+ * Reading the live page tables, from CR3 on: the proof that nothing is both writable and executable, and the
+ * question whether an address may be read (for reports about exceptions). Changes nothing and takes no lock:
+ * used by the boot CPU after paging_init, and while lintel is dying. AMD APM 2, 5.3 and 5.6.
  */
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/paging.h"
@@ -74,8 +74,8 @@ static void walk_table(struct verification *verification, const u64 *table, u64 
 }
 
 /*
- * The windows are left out but for their top entry: a p2m list shares its tables of holes, so that one window is 2^27 leaves.
- * NX in the top entry rules all of them.
+ * The windows are left out but for their top entry: a p2m list shares its tables of holes, so that one window
+ * is 2^27 leaves. NX in the top entry rules all of them.
  */
 static void walk_all(struct verification *verification)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The records of the physical CPUs. The boot CPU's exists from the first instruction of C on: boot/entry.asm plants its
- * address on the boot stack. No lock: a record is written by the boot CPU before its CPU runs, then by that CPU.
+ * The records of the physical CPUs. The boot CPU's exists from the first instruction of C on: boot/entry.asm
+ * plants its address on the boot stack. No lock: a record is written by the boot CPU before its CPU runs,
+ * then by that CPU.
  */
 #include "arch/x86/machine/percpu.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How fast the time stamp counter and the local APIC timer run. One reference with a known rate is chosen; the moment when
- * it ticks is caught between two readings of the TSC, several times at each of three points a few milliseconds apart, and the
- * tightest catch of each counts: an interruption (SMI, a busy emulator) spoils single catches, not the result. The
- * two halves must agree, or a slow reference has wrapped in a long interruption, and all is done again.
- * Boot CPU, once, after host_lapic_enable. Conversions: any CPU.
+ * How fast the time stamp counter and the local APIC timer run. One reference with a known rate is chosen;
+ * the moment when it ticks is caught between two readings of the TSC, several times at each of three points a
+ * few milliseconds apart, and the tightest catch of each counts: an interruption (SMI, a busy emulator)
+ * spoils single catches, not the result. The two halves must agree, or a slow reference has wrapped in a long
+ * interruption, and all is done again. Boot CPU, once, after host_lapic_enable. Conversions: any CPU.
  */
 #include "arch/x86/machine/tsc.h"
 
@@ -172,7 +172,10 @@ static u64 tsc_khz_between(const struct reference_clock *clock, const struct cat
     return khz_between(clock, from, to, (to->early - from->early + to->late - from->late) / 2);
 }
 
-/* One measurement of both rates: 0, -EAGAIN when its halves disagree, -ENODEV when the reference does not count. */
+/*
+ * One measurement of both rates: 0, -EAGAIN when its halves disagree, -ENODEV when the reference does not
+ * count.
+ */
 static int measure(const struct tsc_reference *reference, const struct reference_clock *clock)
 {
     struct catch points[3];

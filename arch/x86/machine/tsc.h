@@ -6,8 +6,8 @@
 #include "arch/x86/machine/cpu.h"
 
 struct tsc_reference {
-    u16 pm_timer_port;       /* 0: none (ACPI FADT) */
-    volatile u32 *hpet;      /* NULL: none; mapped registers */
+    u16 pm_timer_port;  /* 0: none (ACPI FADT) */
+    volatile u32 *hpet; /* NULL: none; mapped registers */
 };
 
 /* Measure; also gives the rate of the local APIC timer. Panics only if no reference counts at all. */
