@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * hv/run/decode.c: what each form means, and that truncated input never decodes. With the argument `lengths` the program
- * instead reads records of a mode byte and 15 code bytes and prints what it makes of them: check_decode_objdump.py
+ * instead reads records of a mode byte and 15 code bytes and prints what it makes of them: test_decode_objdump.py
  * compares that with binutils.
  */
 // sources: hv/run/decode.c hv/run/decode_tables.c

@@ -4,15 +4,14 @@
 Each candidate stands at the start of 32 bytes, the rest of which are NOPs, so that the disassembly is in step again
 where the next one begins. What objdump calls bad is not compared: it never executes, so it never exits.
 """
-import os
 import random
 import re
 import subprocess
 
 import pytest
+from support import BUILD, ROOT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BINARY = os.path.join(ROOT, os.environ.get("LINTEL_BUILD", "build"), "unit", "test_decode")
+BINARY = BUILD / "unit/test_decode"
 MODES = {"i8086": 2, "i386": 4, "i386:x86-64": 8}
 STRIDE, LONGEST = 32, 15
 EINVAL, ENOTSUP = -22, -95
@@ -23,7 +22,7 @@ PREFIXES = re.compile(
 
 # Mnemonics of each operation that lintel gives a meaning, as objdump -M intel writes them.
 MNEMONICS = {
-    "OP_MOV": "mov movabs movnti xabort xbegin", "OP_MOVZX": "movzx", "OP_MOVSX": "movsx movsxd", "OP_ADD": "add",
+    "OP_MOV": "mov movabs movnti", "OP_MOVZX": "movzx", "OP_MOVSX": "movsx movsxd", "OP_ADD": "add",
     "OP_OR": "or", "OP_ADC": "adc", "OP_SBB": "sbb", "OP_AND": "and", "OP_SUB": "sub", "OP_XOR": "xor",
     "OP_CMP": "cmp", "OP_TEST": "test", "OP_XCHG": "xchg", "OP_CMPXCHG": "cmpxchg", "OP_XADD": "xadd",
     "OP_INC": "inc", "OP_DEC": "dec", "OP_NOT": "not", "OP_NEG": "neg", "OP_BT": "bt", "OP_BTS": "bts",
@@ -41,8 +40,7 @@ SIZES = {"BYTE": 1, "WORD": 2, "DWORD": 4, "QWORD": 8}
 
 def operations():
     """The enumerators of decode.h by number."""
-    with open(os.path.join(ROOT, "hv/run/decode.h"), encoding="utf-8") as header:
-        text = re.sub(r"/\*.*?\*/", "", header.read(), flags=re.S)
+    text = re.sub(r"/\*.*?\*/", "", (ROOT / "hv/run/decode.h").read_text(), flags=re.S)
     body = re.search(r"enum operation \{(.*?)\}", text, re.S).group(1)
     return [name.strip() for name in body.split(",") if name.strip()]
 
@@ -73,9 +71,8 @@ def candidates(mode, rng):
 
 def disassemble(machine, codes, folder):
     """(length, text) of the first instruction of each candidate."""
-    path = os.path.join(folder, "code.bin")
-    with open(path, "wb") as file:
-        file.write(b"".join(code.ljust(STRIDE, b"\x90") for code in codes))
+    path = folder / "code.bin"
+    path.write_bytes(b"".join(code.ljust(STRIDE, b"\x90") for code in codes))
     listing = subprocess.run(
         ["objdump", "-D", "-z", "-w", "--no-show-raw-insn", "-b", "binary", "-m", machine, "-M", "intel", path],
         check=True, capture_output=True, text=True).stdout
