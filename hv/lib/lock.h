@@ -19,8 +19,8 @@ enum lock_rank {
     RANK_SCHEDULER,   /* one CPU's run queue */
     RANK_TIMER,       /* one CPU's timer queue */
     RANK_CONSOLE,     /* console rings */
+    RANK_PAGING,      /* lintel's own page tables; their pages are allocated under it */
     RANK_FRAME,       /* the frame allocator */
-    RANK_PAGING,      /* lintel's own page tables */
     RANK_LOG,         /* the log ring and the list of its sinks */
     RANK_SINK,        /* one sink's own state: the serial ring, the screen */
 };
