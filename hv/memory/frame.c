@@ -52,34 +52,22 @@ static struct frame_statistics now;
 static u64 owned[FRAME_OWNER_MAX];
 static u64 promised[FRAME_OWNER_MAX];
 
+/* Both searches begin at the top, since nearly all RAM of a machine lies in its last range or two. */
 static const struct frame_range *range_of_mfn(mfn_t mfn)
 {
-    unsigned low = 0, high = range_count;
-
-    while (low < high) {
-        unsigned middle = (low + high) / 2;
-
-        if (mfn >= ranges[middle].end)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < range_count && mfn >= ranges[low].start ? &ranges[low] : NULL;
+    for (unsigned i = range_count; i-- > 0;)
+        if (mfn >= ranges[i].start)
+            return mfn < ranges[i].end ? &ranges[i] : NULL;
+    return NULL;
 }
 
 static mfn_t mfn_of_index(u32 index)
 {
-    unsigned low = 0, high = range_count;
+    const struct frame_range *range = &ranges[range_count - 1];
 
-    while (high - low > 1) {
-        unsigned middle = (low + high) / 2;
-
-        if (index < ranges[middle].first)
-            high = middle;
-        else
-            low = middle;
-    }
-    return ranges[low].start + (index - ranges[low].first);
+    while (index < range->first)
+        range--;
+    return range->start + (index - range->first);
 }
 
 static u32 index_in_range(const struct frame_range *range, mfn_t mfn)
@@ -98,6 +86,20 @@ static void list_push(u32 index, unsigned order)
         frames[next].previous = index;
     lists[order] = index;
     orders_free |= 1u << order;
+}
+
+/* Take the first block off a list that has one. */
+static inline __attribute__((always_inline)) u32 list_pop(unsigned order)
+{
+    u32 index = lists[order], next = frames[index].next;
+
+    lists[order] = next;
+    if (next != INDEX_NONE)
+        frames[next].previous = INDEX_NONE;
+    else
+        orders_free &= ~(1u << order);
+    frames[index].order = ORDER_NONE;
+    return index;
 }
 
 static void list_remove(u32 index, unsigned order)
@@ -131,8 +133,11 @@ static void block_put(const struct frame_range *range, mfn_t mfn, unsigned order
     list_push(index_in_range(range, mfn), order);
 }
 
-/* Take a block of this order, out of the smallest that holds one; its index, or INDEX_NONE. */
-static u32 block_take(unsigned order)
+/*
+ * A block of this order cut from the smallest larger one; its index, or INDEX_NONE. The orders between have no
+ * blocks yet, so that each upper half becomes the only one on its list.
+ */
+static __attribute__((noinline)) u32 block_split(unsigned order)
 {
     u32 fitting = orders_free >> order;
     unsigned from;
@@ -141,13 +146,22 @@ static u32 block_take(unsigned order)
     if (fitting == 0)
         return INDEX_NONE;
     from = order + (unsigned)__builtin_ctz(fitting);
-    index = lists[from];
-    list_remove(index, from);
+    index = list_pop(from);
+    orders_free |= (1u << from) - (1u << order);
     while (from > order) {
-        from--;
-        list_push(index + (1u << from), from);
+        u32 upper = index + (1u << --from);
+
+        frames[upper].next = INDEX_NONE;
+        frames[upper].previous = INDEX_NONE;
+        frames[upper].order = (u8)from;
+        lists[from] = upper;
     }
     return index;
+}
+
+static inline __attribute__((always_inline)) u32 block_take(unsigned order)
+{
+    return likely(lists[order] != INDEX_NONE) ? list_pop(order) : block_split(order);
 }
 
 /* The largest aligned block at mfn within count frames. */
@@ -175,8 +189,12 @@ static void check_owner(frame_owner_t owner)
         panic("frames are asked for owner %u, which is none", owner);
 }
 
-/* Not zeroed yet. of_promise: count against the owner's promise, otherwise leave all promised frames alone. */
-static mfn_t frames_take(unsigned order, frame_owner_t owner, bool of_promise)
+/*
+ * Not zeroed yet. of_promise: count against the owner's promise, otherwise leave all promised frames alone.
+ * Inlined, so that a guest's first touch of a page, order 0 by promise, is a short straight line.
+ */
+static inline __attribute__((always_inline)) mfn_t frames_take(unsigned order, frame_owner_t owner,
+                                                               bool of_promise)
 {
     u64 count = BIT(order);
     u32 index = INDEX_NONE;
@@ -239,9 +257,16 @@ mfn_t frame_alloc(unsigned order, frame_owner_t owner)
     return frames_cleared(frames_take(order, owner, false), BIT(order));
 }
 
-mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner)
+static __attribute__((noinline)) mfn_t block_alloc_promised(unsigned order, frame_owner_t owner)
 {
     return frames_cleared(frames_take(order, owner, true), BIT(order));
+}
+
+mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner)
+{
+    if (unlikely(order != FRAME_ORDER_4K))
+        return block_alloc_promised(order, owner);
+    return frames_cleared(frames_take(FRAME_ORDER_4K, owner, true), 1);
 }
 
 void frame_free(mfn_t mfn, unsigned order, frame_owner_t owner)
@@ -405,23 +430,26 @@ static void range_mark(mfn_t start, mfn_t end, frame_owner_t owner)
     }
 }
 
+/* Put all free frames of a range on the lists, in the largest blocks that fit. */
 static void range_open(const struct frame_range *range)
 {
-    mfn_t mfn = range->start;
+    const struct frame *first = &frames[range->first];
+    u64 count = range->end - range->start;
+    u64 at = 0;
 
-    while (mfn < range->end) {
-        mfn_t run = mfn;
+    while (at < count) {
+        u64 run = at;
 
-        while (run < range->end && frames[index_in_range(range, run)].owner == FRAME_OWNER_FREE)
+        while (run < count && first[run].owner == FRAME_OWNER_FREE)
             run++;
-        now.free += run - mfn;
-        while (mfn < run) {
-            unsigned order = order_fitting(mfn, run - mfn);
+        now.free += run - at;
+        while (at < run) {
+            unsigned order = order_fitting(range->start + at, run - at);
 
-            block_put(range, mfn, order);
-            mfn += BIT(order);
+            block_put(range, range->start + at, order);
+            at += BIT(order);
         }
-        mfn++; /* the frame that ended the run is in use */
+        at++; /* the frame that ended the run is in use */
     }
 }
 
@@ -449,8 +477,8 @@ void frame_init(const struct memory_range *ram, unsigned ram_count, const struct
     bytes = ALIGN_UP(now.total * sizeof(struct frame), PAGE_SIZE);
     metadata = metadata_place(ram, ram_count, used, used_count, bytes);
     frames = phys_to_virt(metadata);
-    for (u64 i = 0; i < now.total; i++)
-        frames[i] = (struct frame){.owner = FRAME_OWNER_FREE, .order = ORDER_NONE};
+    for (struct frame *frame = frames, *end = frames + now.total; frame < end; frame++)
+        *frame = (struct frame){.owner = FRAME_OWNER_FREE, .order = ORDER_NONE};
     for (unsigned i = 0; i < FRAME_ORDERS; i++)
         lists[i] = INDEX_NONE;
 

@@ -12,12 +12,12 @@
 
 /* Owners are small numbers; those of VMs follow from the VM's number. */
 typedef u16 frame_owner_t;
-#define FRAME_OWNER_NONE 0       /* not RAM, or the firmware's: never given */
-#define FRAME_OWNER_FREE 1
-#define FRAME_OWNER_HYPERVISOR 2 /* image, tables, per-CPU data */
-#define FRAME_OWNER_MODULE 3     /* what GRUB loaded */
-#define FRAME_OWNER_VM_FIRST 16  /* guest RAM of VM n: FRAME_OWNER_VM_FIRST + 2n */
-#define FRAME_OWNER_MAX 160      /* ... and what the hypervisor keeps for it: + 2n + 1 */
+#define FRAME_OWNER_NONE       0 /* not RAM, or the firmware's: never given */
+#define FRAME_OWNER_FREE       1
+#define FRAME_OWNER_HYPERVISOR 2   /* image, tables, per-CPU data */
+#define FRAME_OWNER_MODULE     3   /* what GRUB loaded */
+#define FRAME_OWNER_VM_FIRST   16  /* guest RAM of VM n: FRAME_OWNER_VM_FIRST + 2n */
+#define FRAME_OWNER_MAX        160 /* ... and what the hypervisor keeps for it: + 2n + 1 */
 static inline frame_owner_t frame_owner_guest(u32 vm)
 {
     return (frame_owner_t)(FRAME_OWNER_VM_FIRST + 2 * vm);
@@ -30,7 +30,7 @@ static inline frame_owner_t frame_owner_support(u32 vm)
 #define FRAME_ORDER_4K 0
 #define FRAME_ORDER_2M 9
 #define FRAME_ORDER_1G 18
-#define FRAME_ORDERS 19
+#define FRAME_ORDERS   19
 
 /* A piece of the firmware's memory map or of what is in use; bytes, end exclusive. */
 struct memory_range {
@@ -46,7 +46,8 @@ struct frame_used {
     struct memory_range range;
     frame_owner_t owner;
 };
-void frame_init(const struct memory_range *ram, unsigned ram_count, const struct frame_used *used, unsigned used_count);
+void frame_init(const struct memory_range *ram, unsigned ram_count, const struct frame_used *used,
+                unsigned used_count);
 /* The direct map covers all RAM now: frames above 4 GiB may be given too. */
 void frame_open_all(void);
 

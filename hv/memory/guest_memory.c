@@ -218,59 +218,86 @@ static bool is_size_possible(const struct guest_memory *memory, gpa_t gpa, u64 s
            p2m_next_present(&memory->p2m, gfn_of(start), gfn_of(start + size)) == gfn_of(start + size);
 }
 
-/* Give the frames of the page of `size` that holds gpa, p2m first. 0, -EAGAIN: no frame of that size; -ENOMEM: no tables. */
-static int page_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order)
-{
-    frame_owner_t owner = frame_owner_guest(memory->vm);
-    gfn_t gfn = gfn_of(ALIGN_DOWN(gpa, size));
-    mfn_t mfn = frame_alloc_promised(order, owner);
-    int status;
-
-    if (mfn == MFN_INVALID)
-        return -EAGAIN;
-    status = order == FRAME_ORDER_4K ? p2m_set(&memory->p2m, gfn, mfn)
-                                     : p2m_set_range(&memory->p2m, gfn, mfn, BIT(order));
-    if (status != 0) {
-        frame_free_promised(mfn, order, owner);
-        return status;
-    }
-    return nested_map(&memory->nested, gfn << PAGE_SHIFT, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
-}
-
-static int page_give_largest(struct guest_memory *memory, gpa_t gpa)
-{
-    int status = -EAGAIN;
-
-    if (is_size_possible(memory, gpa, SIZE_1G))
-        status = page_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
-    if (status == -EAGAIN && is_size_possible(memory, gpa, SIZE_2M))
-        status = page_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M);
-    if (status == -EAGAIN)
-        status = page_give(memory, gpa, PAGE_SIZE, FRAME_ORDER_4K);
-    return status == -EAGAIN ? -ENOMEM : status;
-}
-
-/* The VM's lock is held and there is RAM at gpa. */
-static int fault_locked(struct guest_memory *memory, gpa_t gpa)
+/* The frame is there; the mapping is missing because tables were, or another CPU was faster. */
+static __attribute__((noinline)) int mapping_restore(struct guest_memory *memory, gpa_t gpa)
 {
     u64 mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
     int status;
 
-    if (likely(mfn == P2M_INVALID))
-        return page_give_largest(memory, gpa);
-    /* Another CPU was faster, or tables were short last time and only the mapping is missing. */
+    if (mfn == P2M_INVALID)
+        return -ENOMEM;
     status = nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
     return status == -EEXIST ? 0 : status;
+}
+
+/* Give one frame, p2m first. Inlined: the way of nearly all first touches. */
+static inline __attribute__((always_inline)) int frame_give(struct guest_memory *memory, gpa_t gpa)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+    mfn_t mfn = frame_alloc_promised(FRAME_ORDER_4K, owner);
+    int status;
+
+    if (unlikely(mfn == MFN_INVALID))
+        return mapping_restore(memory, gpa); /* no promise is left when everything was given */
+    status = p2m_add(&memory->p2m, gfn_of(gpa), mfn);
+    if (likely(status == 0))
+        return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
+    frame_free_promised(mfn, FRAME_ORDER_4K, owner);
+    return status == -EEXIST ? mapping_restore(memory, gpa) : status;
+}
+
+/* Give a large page around gpa. -EAGAIN: there is none; -ENOMEM: no tables. */
+static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+    gpa_t start = ALIGN_DOWN(gpa, size);
+    mfn_t mfn;
+    int status;
+
+    if (!is_size_possible(memory, gpa, size))
+        return -EAGAIN;
+    mfn = frame_alloc_promised(order, owner);
+    if (mfn == MFN_INVALID)
+        return -EAGAIN;
+    status = p2m_set_range(&memory->p2m, gfn_of(start), mfn, BIT(order));
+    if (status != 0) {
+        frame_free_promised(mfn, order, owner);
+        return status;
+    }
+    return nested_map(&memory->nested, start, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
+}
+
+static __attribute__((noinline)) int largest_give(struct guest_memory *memory, gpa_t gpa)
+{
+    int status = block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
+
+    if (status == -EAGAIN)
+        status = block_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M);
+    return status == -EAGAIN ? frame_give(memory, gpa) : status;
+}
+
+/* As guest_memory_is_ram, from the end: the large regions are the last. */
+static bool is_ram(const struct guest_memory *memory, gpa_t gpa)
+{
+    for (u32 i = memory->region_count; i-- > 0;)
+        if (gpa >= memory->regions[i].start)
+            return gpa < memory->regions[i].end;
+    return false;
 }
 
 int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
 {
     int status;
 
-    if (!guest_memory_is_ram(memory, gpa))
+    if (!is_ram(memory, gpa))
         return -ENXIO;
     spinlock_take(memory->lock);
-    status = fault_locked(memory, gpa);
+    if (unlikely(p2m_lookup(&memory->p2m, gfn_of(gpa)) != P2M_INVALID))
+        status = mapping_restore(memory, gpa);
+    else if (memory->page_limit == PAGE_SIZE)
+        status = frame_give(memory, gpa);
+    else
+        status = largest_give(memory, gpa);
     spinlock_release(memory->lock);
     return status;
 }

@@ -27,10 +27,10 @@ struct guest_memory {
     struct nested_table nested;
     struct guest_region regions[GUEST_REGIONS]; /* sorted; also what the guest's memory map says */
     u32 region_count;
-    u32 vm;                  /* number, for owners */
-    u64 page_limit;          /* largest page given: PAGE_SIZE, SIZE_2M or SIZE_1G */
-    u64 frames;              /* RAM-backed frames, all regions */
-    struct spinlock *lock;   /* the VM's; guards p2m, nested and all below */
+    u32 vm;                       /* number, for owners */
+    u64 page_limit;               /* largest page given: PAGE_SIZE, SIZE_2M or SIZE_1G */
+    u64 frames;                   /* RAM-backed frames, all regions */
+    struct spinlock *lock;        /* the VM's; guards p2m, nested and all below */
     void (*flush)(void *context); /* drop this guest's translations from every TLB */
     void *flush_context;
 };

@@ -121,6 +121,7 @@ int p2m_init(struct p2m *p2m, u32 window, frame_owner_t support)
         .window = window,
         .support = support,
         .top = top,
+        .recent = P2M_INVALID,
         .pages = 1,
     };
     paging_set_window(window, top | WINDOW_ENTRY);
@@ -175,13 +176,24 @@ static hpa_t leaf_create(struct p2m *p2m, gfn_t gfn, hpa_t above, unsigned level
     return pages[0];
 }
 
-/* The leaf of gfn, made if need be; 0: no memory. */
-static hpa_t leaf_private(struct p2m *p2m, gfn_t gfn)
+static __attribute__((noinline)) hpa_t leaf_walk(struct p2m *p2m, gfn_t gfn)
 {
     unsigned level;
     hpa_t page = private_page(p2m, gfn, &level);
 
-    return likely(level == 0) ? page : leaf_create(p2m, gfn, page, level);
+    if (level != 0)
+        page = leaf_create(p2m, gfn, page, level);
+    if (page != 0) {
+        p2m->recent = gfn / ENTRIES;
+        p2m->recent_leaf = page;
+    }
+    return page;
+}
+
+/* The leaf of gfn, made if need be; 0: no memory. */
+static hpa_t leaf_private(struct p2m *p2m, gfn_t gfn)
+{
+    return likely(gfn / ENTRIES == p2m->recent) ? p2m->recent_leaf : leaf_walk(p2m, gfn);
 }
 
 static void entry_set(struct p2m *p2m, u64 *slot, u64 entry)
@@ -192,20 +204,34 @@ static void entry_set(struct p2m *p2m, u64 *slot, u64 entry)
 
 int p2m_set(struct p2m *p2m, gfn_t gfn, u64 entry)
 {
-    unsigned level;
-    hpa_t page;
+    hpa_t leaf;
 
     if (gfn >= P2M_GFN_LIMIT)
         return -EINVAL;
-    page = private_page(p2m, gfn, &level);
-    if (unlikely(level != 0)) {
-        if (entry == P2M_INVALID)
-            return 0;
-        page = leaf_create(p2m, gfn, page, level);
-        if (page == 0)
-            return -ENOMEM;
-    }
-    entry_set(p2m, slot_in(page, gfn, 0), entry);
+    if (entry == P2M_INVALID && p2m_lookup_slow(p2m, gfn) == P2M_INVALID)
+        return 0; /* a hole needs no leaf to be one */
+    leaf = leaf_private(p2m, gfn);
+    if (leaf == 0)
+        return -ENOMEM;
+    entry_set(p2m, slot_in(leaf, gfn, 0), entry);
+    return 0;
+}
+
+int p2m_add(struct p2m *p2m, gfn_t gfn, u64 entry)
+{
+    hpa_t leaf;
+    u64 *slot;
+
+    if (gfn >= P2M_GFN_LIMIT)
+        return -EINVAL;
+    leaf = leaf_private(p2m, gfn);
+    if (unlikely(leaf == 0))
+        return -ENOMEM;
+    slot = slot_in(leaf, gfn, 0);
+    if (unlikely(*slot != P2M_INVALID))
+        return -EEXIST;
+    p2m->present++;
+    __atomic_store_n(slot, entry, __ATOMIC_RELEASE);
     return 0;
 }
 

@@ -10,8 +10,8 @@
 
 #include "hv/memory/frame.h"
 
-#define P2M_INVALID (~0ull)  /* missing: a hole, or RAM not yet given */
-#define P2M_IDENTITY BIT(62) /* marks an entry whose machine frame equals the guest frame */
+#define P2M_INVALID   (~0ull) /* missing: a hole, or RAM not yet given */
+#define P2M_IDENTITY  BIT(62) /* marks an entry whose machine frame equals the guest frame */
 #define P2M_GFN_LIMIT BIT(36)
 
 struct p2m {
@@ -19,8 +19,10 @@ struct p2m {
     u32 window;            /* 0 .. P2M_WINDOW_MAX - 1 */
     frame_owner_t support; /* owner of the list's own pages */
     hpa_t top;             /* the window's directory-pointer page */
-    u64 pages;             /* private pages in use (leaves and tables) */
-    u64 present;           /* entries that hold a frame */
+    gfn_t recent;          /* gfn >> 9 of the leaf that was changed last: touches in a row need no walk */
+    hpa_t recent_leaf;
+    u64 pages;   /* private pages in use (leaves and tables) */
+    u64 present; /* entries that hold a frame */
 };
 
 /* Once at boot, before any p2m_init: make the shared pages of holes. 0 or -ENOMEM. */
@@ -46,6 +48,8 @@ gfn_t p2m_next_present(const struct p2m *p2m, gfn_t gfn, gfn_t end);
 
 /* Set or remove (P2M_INVALID) one entry. 0; -ENOMEM (nothing changed); -EINVAL beyond the range. */
 int p2m_set(struct p2m *p2m, gfn_t gfn, u64 entry);
+/* Set an entry that is missing; -EEXIST when it is not. The short way of a first touch. */
+int p2m_add(struct p2m *p2m, gfn_t gfn, u64 entry);
 /* count entries of consecutive frames from mfn; all or nothing. */
 int p2m_set_range(struct p2m *p2m, gfn_t gfn, mfn_t mfn, u64 count);
 

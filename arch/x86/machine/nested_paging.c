@@ -75,6 +75,7 @@ static hpa_t page_take(struct nested_table *table)
 
 static void page_give_back(struct nested_table *table, hpa_t page)
 {
+    table->recent = NULL; /* it may be the one */
     table->page_free(table->context, page);
     table->pages--;
 }
@@ -127,6 +128,7 @@ static u64 *slot_find(const struct nested_table *table, gpa_t gpa, unsigned targ
 int nested_table_init(struct nested_table *table)
 {
     table->pages = 0;
+    table->recent = NULL;
     table->root = page_take(table);
     return table->root == 0 ? -ENOMEM : 0;
 }
@@ -194,7 +196,8 @@ static int table_replace(struct nested_table *table, u64 *slot, u64 leaf, unsign
     return 0;
 }
 
-int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 access)
+static __attribute__((noinline)) int map_by_walk(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size,
+                                                 u64 access)
 {
     unsigned target = size == SIZE_1G ? LEVEL_1G : size == SIZE_2M ? LEVEL_2M : LEVEL_4K;
     u64 entry = leaf_entry(table->format, hpa, target, access);
@@ -216,6 +219,26 @@ int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 a
     if (entry == 0)
         return -ENOMEM;
     entry_publish(slot, entry);
+    if (target == LEVEL_4K && level == LEVEL_4K) {
+        table->recent = (u64 *)((u64)slot & PAGE_MASK);
+        table->recent_gpa = gpa / SIZE_2M;
+    }
+    return 0;
+}
+
+int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 access)
+{
+    u64 *slot;
+
+    if (size != PAGE_SIZE || table->recent == NULL || table->recent_gpa != gpa / SIZE_2M)
+        return map_by_walk(table, gpa, hpa, size, access);
+    /* The short way of a first touch: the table is known. */
+    if (unlikely(!IS_ALIGNED(gpa, PAGE_SIZE) || (hpa & ~PTE_ADDRESS) != 0))
+        return -EINVAL;
+    slot = &table->recent[(gpa >> PAGE_SHIFT) & (ENTRIES - 1)];
+    if (unlikely(is_present(table, *slot)))
+        return -EEXIST;
+    entry_publish(slot, leaf_entry(table->format, hpa, LEVEL_4K, access));
     return 0;
 }
 

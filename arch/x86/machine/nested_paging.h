@@ -9,8 +9,8 @@
 
 #include "hv/lib/types.h"
 
-#define NESTED_READ BIT(0)
-#define NESTED_WRITE BIT(1)
+#define NESTED_READ    BIT(0)
+#define NESTED_WRITE   BIT(1)
 #define NESTED_EXECUTE BIT(2)
 
 struct nested_format {
@@ -34,7 +34,9 @@ struct nested_table {
     void *context;
     void (*flush)(void *flush_context); /* drop what any CPU remembers of these tables; NULL: none can */
     void *flush_context;
-    u64 pages; /* tables in use, the root among them */
+    u64 *recent;      /* the last-level table that was changed last, and which 2 MiB it stands for: */
+    gpa_t recent_gpa; /* touches in a row need no walk; NULL: none */
+    u64 pages;        /* tables in use, the root among them */
 };
 
 int nested_table_init(struct nested_table *table); /* fields above set; allocates the root; -ENOMEM */
