@@ -220,33 +220,41 @@ void paging_init(const struct paging_ram *ram, unsigned count, paging_alloc_fn a
 
 /* ---------------------------------------------------------------- devices, stacks, windows */
 
-/* Where in the dynamic area to map hpa: so that large pages can be used when it is large. */
+/* Where in the dynamic area to map hpa: so that large pages can be used when it is large. 0: no room. */
 static u64 dynamic_place(hpa_t hpa, u64 bytes)
 {
-    if (bytes < SIZE_2M)
-        return dynamic_next;
-    return ALIGN_UP(dynamic_next, SIZE_2M) + hpa % SIZE_2M;
+    u64 address = bytes < SIZE_2M ? dynamic_next : ALIGN_UP(dynamic_next, SIZE_2M) + hpa % SIZE_2M;
+
+    return address < P2M_WINDOW_BASE && bytes < P2M_WINDOW_BASE - address ? address : 0;
+}
+
+/* Under the paging lock; all page aligned. The address, or 0 when there is no room or no memory. */
+static u64 dynamic_map(hpa_t hpa, u64 bytes, u64 bits)
+{
+    u64 address = dynamic_place(hpa, bytes);
+
+    if (!address)
+        return 0;
+    if (map_range(address, hpa, bytes, bits) < 0) {
+        unmap_range(address, bytes);
+        return 0;
+    }
+    dynamic_next = address + bytes + PAGE_SIZE; /* one page of distance, so that overruns are seen */
+    return address;
 }
 
 void *paging_map_device(hpa_t hpa, u64 size, enum paging_cache cache, u64 flags)
 {
     u64 bits = cache_bits[cache] | PTE_NX | (flags & MAP_WRITE ? PTE_WRITE : 0);
     hpa_t limit = BIT(cpu_features.physical_bits), base = hpa & PAGE_MASK;
-    u64 address, bytes;
-    int status;
+    u64 address;
 
     if (size == 0 || hpa >= limit || size > limit - hpa)
         return NULL;
-    bytes = ALIGN_UP(hpa + size, PAGE_SIZE) - base;
     spinlock_take(&paging_lock);
-    address = dynamic_place(base, bytes);
-    status = bytes < P2M_WINDOW_BASE - PAGE_SIZE - address ? map_range(address, base, bytes, bits) : -ENOMEM;
-    if (status == 0)
-        dynamic_next = address + bytes + PAGE_SIZE; /* one page of distance, so that overruns are seen */
-    else
-        unmap_range(address, bytes);
+    address = dynamic_map(base, ALIGN_UP(hpa + size, PAGE_SIZE) - base, bits);
     spinlock_release(&paging_lock);
-    return status == 0 ? (void *)(address + (hpa & ~PAGE_MASK)) : NULL;
+    return address ? (void *)(address + (hpa & ~PAGE_MASK)) : NULL;
 }
 
 /*
