@@ -24,27 +24,16 @@ static inline u64 device_now(void)
 __extension__ typedef unsigned __int128 device_clock_product;
 
 /*
- * Two rates as fixed-point factors of at least 32 significant bits: an error below one second in a century.
+ * Both rates as fixed-point factors with 64 significant bits: however long the machine has been up, the two
+ * directions agree, so that a timer set for a tick never fires before it.
  */
 struct device_clock {
     u64 to_device, from_device;
     u8 to_shift, from_shift;
 };
 
-static inline u64 device_clock_factor(u64 numerator, u64 denominator, u8 *shift)
-{
-    *shift = (u8)__builtin_clzll(numerator);
-    return (numerator << *shift) / denominator;
-}
-
-/* hz: of the device, 1 .. 2^32. */
-static inline void device_clock_init(struct device_clock *clock, u64 hz)
-{
-    u64 tsc_hz = tsc_khz * 1000;
-
-    clock->to_device = device_clock_factor(hz, tsc_hz, &clock->to_shift);
-    clock->from_device = device_clock_factor(tsc_hz, hz, &clock->from_shift);
-}
+/* hz: of the device, 1 .. 2^32. After tsc_calibrate. */
+void device_clock_init(struct device_clock *clock, u64 hz);
 
 /* Device ticks in so many TSC ticks, rounded down. */
 static inline u64 device_ticks_from_tsc(const struct device_clock *clock, u64 tsc)
@@ -55,7 +44,7 @@ static inline u64 device_ticks_from_tsc(const struct device_clock *clock, u64 ts
 /* TSC ticks after which so many device ticks are over for sure. */
 static inline u64 device_ticks_to_tsc(const struct device_clock *clock, u64 ticks)
 {
-    return (u64)((device_clock_product)ticks * (clock->from_device + 1) >> clock->from_shift) + 1;
+    return (u64)(((device_clock_product)ticks * clock->from_device + ticks) >> clock->from_shift) + 1;
 }
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* guest/devices/ioapic.c: pins to messages, levels, ends of interrupts. */
-// sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c guest/devices/calendar.c
+// sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c guest/devices/calendar.c guest/devices/clock.c
 // sources: guest/devices/ioapic.c guest/devices/lapic.c guest/devices/lapic_base.c guest/devices/lapic_registers.c
 // sources: guest/devices/lapic_timer.c guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c
