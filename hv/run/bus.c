@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The buses: from a port, an address or an MSR to the handler that answers it. Filled when a VM is created, only read while it
- * runs, so that look-ups take no lock; the device's own lock is taken around its handler. Reads on a bus never fail: where
- * nobody answers all bits are one, as on PCI.
+ * The buses: from a port, an address or an MSR to the handler that answers it. Filled when a VM is created,
+ * only read while it runs, so that look-ups take no lock; the device's own lock is taken around its handler.
+ * Reads on a bus never fail: where nobody answers all bits are one, as on PCI.
  */
 #include "hv/run/bus.h"
 
@@ -22,7 +22,10 @@ static void port_nobody_write(struct vcpu *vcpu, void *device, u16 port, unsigne
 void port_bus_init(struct port_bus *bus)
 {
     *bus = (struct port_bus){.count = 1, .leaf_count = 1};
-    /* An empty range: every access wider than a byte goes piece by piece, as a neighbour may answer a part of it. */
+    /*
+     * An empty range: every access wider than a byte goes piece by piece, as a neighbour may answer a part of
+     * it.
+     */
     bus->ranges[0] =
         (struct port_range){.read = port_nobody_read, .write = port_nobody_write, .name = "nobody"};
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The decoder: prefixes, opcode, ModRM, immediate, in the order in which they stand. Called by whoever must step over an
- * instruction that the CPU did not measure, and by emulate.c for the meaning. Pure, no lock. AMD APM 3, 1.2 and A.2.
+ * The decoder: prefixes, opcode, ModRM, immediate, in the order in which they stand. Called by whoever must
+ * step over an instruction that the CPU did not measure, and by emulate.c for the meaning. Pure, no lock. AMD
+ * APM 3, 1.2 and A.2.
  */
 #include "hv/lib/errno.h"
 #include "hv/run/decode_tables.h"
@@ -32,7 +33,10 @@ static int bytes_missing(const struct decoder *d)
     return d->limit == INSTRUCTION_MAX ? -EINVAL : -ENODATA;
 }
 
-/* Take a little-endian integer; the caller has checked that it is there. The usual sizes in one load each: this is hot. */
+/*
+ * Take a little-endian integer; the caller has checked that it is there. The usual sizes in one load each:
+ * this is hot.
+ */
 static u64 take(struct decoder *d, unsigned bytes)
 {
     const u8 *from = d->bytes + d->at;
@@ -50,9 +54,10 @@ static u64 take(struct decoder *d, unsigned bytes)
     return value;
 }
 
+/* bytes: 1 to 8 */
 static s64 sign_extend(u64 value, unsigned bytes)
 {
-    unsigned shift = 64 - 8 * bytes;
+    unsigned shift = (64 - 8 * bytes) & 63;
 
     return (s64)(value << shift) >> shift;
 }
@@ -309,7 +314,9 @@ static void set_register(const struct decoder *d, struct instruction *out)
     out->gpr = (u8)gpr;
 }
 
-/* MOV CR: the operands are whole registers. LOCK makes CR8 out of CR0 (APM 3, MOV CRn), for code without REX. */
+/*
+ * MOV CR: the operands are whole registers. LOCK makes CR8 out of CR0 (APM 3, MOV CRn), for code without REX.
+ */
 static void set_control_register(const struct decoder *d, struct instruction *out)
 {
     out->cr = (u8)(out->gpr | (out->lock ? 8 : 0));

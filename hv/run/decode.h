@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The instruction decoder: lengths of all that may exit, and the MOV, arithmetic and string forms that kernels use on
- * devices, in 16-, 32- and 64-bit mode. Pure: bytes in, description out. AMD APM 3, chapter 1 and appendix A.
+ * The instruction decoder: lengths of all that may exit, and the MOV, arithmetic and string forms that
+ * kernels use on devices, in 16-, 32- and 64-bit mode. Pure: bytes in, description out. AMD APM 3, chapter 1
+ * and appendix A.
  */
 #ifndef HV_RUN_DECODE_H
 #define HV_RUN_DECODE_H
@@ -51,18 +52,21 @@ struct instruction {
 };
 
 /*
- * Decode one instruction out of the count bytes given (<= 15 used). 0; -EINVAL: not a legal encoding, or longer than 15; -ENODATA: bytes are missing;
- * -ENOTSUP: legal perhaps, but its length is not known here.
+ * Decode one instruction out of the count bytes given (<= 15 used). 0; -EINVAL: not a legal encoding, or
+ * longer than 15; -ENODATA: bytes are missing; -ENOTSUP: legal perhaps, but its length is not known here.
  */
 int decode_instruction(const u8 *bytes, unsigned count, enum decode_mode mode, struct instruction *out);
 
-/* The linear or, without segment base, effective address of the memory operand, cut to the address size. read gets a GPR by number. */
+/*
+ * The linear or, without segment base, effective address of the memory operand, cut to the address size. read
+ * gets a GPR by number.
+ */
 u64 decode_effective_address(const struct instruction *instruction, u64 next_rip,
                              u64 (*read)(void *context, unsigned gpr), void *context);
 
 /*
- * Instructions of 64-bit code decoded before, by their bytes: decoding depends on nothing else, so that what is remembered
- * never gets old. All zero is empty. The vCPU's own CPU.
+ * Instructions of 64-bit code decoded before, by their bytes: decoding depends on nothing else, so that what
+ * is remembered never gets old. All zero is empty. The vCPU's own CPU.
  */
 #define DECODE_CACHE_ENTRIES 8
 struct decode_cache {
@@ -72,7 +76,10 @@ struct decode_cache {
     } entries[DECODE_CACHE_ENTRIES];
 };
 
-/* As decode_instruction for 64-bit mode, out of 16 readable bytes, read once. at: where they stand, for choosing the entry. */
+/*
+ * As decode_instruction for 64-bit mode, out of 16 readable bytes, read once. at: where they stand, for
+ * choosing the entry.
+ */
 int decode_remembered(struct decode_cache *cache, const u8 *bytes, u64 at, struct instruction *out);
 
 #endif

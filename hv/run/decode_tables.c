@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The opcode maps; see decode_tables.h. A row that is not named is an instruction of its opcode byte alone. Constant. */
+/*
+ * The opcode maps; see decode_tables.h. A row that is not named is an instruction of its opcode byte alone.
+ * Constant.
+ */
 #include "hv/run/decode_tables.h"
 
 #define M  ROW_MODRM
@@ -38,7 +41,7 @@ const struct opcode_row opcode_map_1[256] = {
 
     [0x60 ... 0x61] = { OP_OTHER, IMM_NONE, ROW_NO_64 },               /* PUSHA, POPA */
     [0x62]          = { OP_OTHER, IMM_NONE, M | ROW_SPECIAL },         /* BOUND or EVEX */
-    [0x63]          = { OP_MOVSX, IMM_NONE, M | ROW_SOURCE_4 | ROW_SPECIAL }, /* MOVSXD, before 64 bits ARPL */
+    [0x63]          = { OP_MOVSX, IMM_NONE, M | ROW_SOURCE_4 | ROW_SPECIAL }, /* MOVSXD or ARPL */
     [0x64 ... 0x67] = { OP_OTHER, IMM_NONE, ROW_PREFIX },
     [0x68]          = { OP_OTHER, IMM_Z, 0 },
     [0x69]          = { OP_OTHER, IMM_Z, M },

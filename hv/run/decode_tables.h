@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The opcode maps as data, for decode.c alone. A row says what follows the opcode (ModRM, immediate) and, for the
- * instructions lintel carries out itself, what they do. AMD APM 3, appendix A.2.
+ * The opcode maps as data, for decode.c alone. A row says what follows the opcode (ModRM, immediate) and, for
+ * the instructions lintel carries out itself, what they do. AMD APM 3, appendix A.2.
  */
 #ifndef HV_RUN_DECODE_TABLES_H
 #define HV_RUN_DECODE_TABLES_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One instruction on device memory: fetched once, decoded, checked against the address that the CPU reported, carried out on
- * the MMIO bus. The CPU has checked segments and rights of the operand already. Called from exits, on the vCPU's own CPU; no lock
- * but the device's, taken by the bus. String forms live in emulate_string.c.
+ * One instruction on device memory: fetched once, decoded, checked against the address that the CPU reported,
+ * carried out on the MMIO bus. The CPU has checked segments and rights of the operand already. Called from
+ * exits, on the vCPU's own CPU; no lock but the device's, taken by the bus. String forms live in
+ * emulate_string.c.
  */
 #include "hv/run/emulate.h"
 #include "hv/lib/errno.h"
@@ -24,7 +25,10 @@ bool emulate_canonical(const struct emulation *e, gva_t linear)
     return (u64)((s64)(linear << shift) >> shift) == linear;
 }
 
-/* Where the instruction is, and how far CS reaches: an instruction that runs over the limit faults, it does not wrap. */
+/*
+ * Where the instruction is, and how far CS reaches: an instruction that runs over the limit faults, it does
+ * not wrap.
+ */
 static void locate_code(struct emulation *e, struct vcpu *vcpu)
 {
     struct vcpu_segment cs;
@@ -45,7 +49,10 @@ static void locate_code(struct emulation *e, struct vcpu *vcpu)
         e->reachable = cs.limit - ip + 1;
 }
 
-/* The 16 bytes from the instruction on, where 64-bit code has them in one page and the usual tables; else NULL. */
+/*
+ * The 16 bytes from the instruction on, where 64-bit code has them in one page and the usual tables; else
+ * NULL.
+ */
 static const u8 *find_code(const struct emulation *e)
 {
     struct fetch_page *page = fetch_cache_page(&e->vcpu->fetch_cache, e->code);
@@ -93,7 +100,9 @@ static unsigned fetch_rest(const struct emulation *e, u8 *bytes, unsigned count)
     return count + fetch_from_page(e, next, bytes + count, e->reachable - count);
 }
 
-/* The long way: any mode, across pages. The next page is looked at only when the instruction reaches there. */
+/*
+ * The long way: any mode, across pages. The next page is looked at only when the instruction reaches there.
+ */
 static __attribute__((noinline)) int fetch_and_decode(struct emulation *e)
 {
     u8 bytes[INSTRUCTION_MAX];
@@ -237,7 +246,9 @@ static bool is_bit_test(u8 operation)
     return operation >= OP_BT && operation <= OP_BTC;
 }
 
-/* With the bit's number in a register, BT and its kin reach beyond the operand: signed, in steps of its size. */
+/*
+ * With the bit's number in a register, BT and its kin reach beyond the operand: signed, in steps of its size.
+ */
 static s64 bit_displacement(const struct emulation *e)
 {
     unsigned size = e->instruction.size, shift = 64 - 8 * size;
@@ -377,7 +388,10 @@ int emulate_mmio(struct vcpu *vcpu, gpa_t gpa)
         err = emulate_access(&e, gpa);
     else
         err = err == -ENODATA ? -EAGAIN : -ENOTSUP;
-    /* The access was no operand of the instruction but part of delivering an event: a stack or table lies in the hole. */
+    /*
+     * The access was no operand of the instruction but part of delivering an event: a stack or table lies in
+     * the hole.
+     */
     if (err == -EAGAIN && engine->event_pending(vcpu, &event))
         return -ENOTSUP;
     return err;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Arithmetic as the CPU does it, flags included: AMD APM 1, 3.1.4, and the pages of APM 3. Pure but for the last function. */
+/*
+ * Arithmetic as the CPU does it, flags included: AMD APM 1, 3.1.4, and the pages of APM 3. Pure but for the
+ * last function.
+ */
 #include "hv/run/emulate_parts.h"
 
 #define RFLAGS_ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the emulator share: the instruction under way, arithmetic with flags, accesses to devices. For
- * hv/run/emulate*.c and their tests alone.
+ * What the files of the emulator share: the instruction under way, arithmetic with flags, accesses to
+ * devices. For hv/run/emulate*.c and their tests alone.
  */
 #ifndef HV_RUN_EMULATE_PARTS_H
 #define HV_RUN_EMULATE_PARTS_H
@@ -33,9 +33,9 @@ int emulate_begin(struct emulation *e, struct vcpu *vcpu);
 void emulate_end(const struct emulation *e);
 
 /*
- * The operation on operands of size bytes: returns what the destination becomes (for CMP, TEST and BT what it was), updates
- * the arithmetic flags as the CPU does. AND, OR, XOR and TEST clear AF, BT and its kin change CF alone, as CPUs do where the
- * manual leaves it open. Pure.
+ * The operation on operands of size bytes: returns what the destination becomes (for CMP, TEST and BT what it
+ * was), updates the arithmetic flags as the CPU does. AND, OR, XOR and TEST clear AF, BT and its kin change
+ * CF alone, as CPUs do where the manual leaves it open. Pure.
  */
 u64 emulate_alu(enum operation operation, unsigned size, u64 destination, u64 source, u64 *flags);
 /* The same with the vCPU's own RFLAGS. */
@@ -50,9 +50,10 @@ u64 emulate_gpr_get(struct vcpu *vcpu, unsigned gpr, unsigned size);
 void emulate_gpr_set(struct vcpu *vcpu, unsigned gpr, unsigned size, u64 value);
 
 /*
- * A string instruction, at most STRING_ITERATIONS of it per exit; the rest comes by re-entry. MMIO: touched is the address that
- * one of its operands must touch, else -EAGAIN. INS, OUTS: touched is NULL and port says where. 0: done, to be continued, or a
- * fault was injected; -ENOTSUP: a guest page table lies where no RAM is.
+ * A string instruction, at most STRING_ITERATIONS of it per exit; the rest comes by re-entry. MMIO: touched
+ * is the address that one of its operands must touch, else -EAGAIN. INS, OUTS: touched is NULL and port says
+ * where. 0: done, to be continued, or a fault was injected; -ENOTSUP: a guest page table lies where no RAM
+ * is.
  */
 #define STRING_ITERATIONS 256
 int emulate_string(struct emulation *e, const gpa_t *touched, u16 port);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * String instructions between device memory, ports and RAM, one element at a time: locate both operands with the rights the
- * CPU would check, move the element, move the registers on. So a fault in the middle leaves the registers where the CPU would. The
- * guest's own tables are walked once per page and exit. AMD APM 3, MOVS and its kin, REP.
+ * String instructions between device memory, ports and RAM, one element at a time: locate both operands with
+ * the rights the CPU would check, move the element, move the registers on. So a fault in the middle leaves
+ * the registers where the CPU would. The guest's own tables are walked once per page and exit. AMD APM 3,
+ * MOVS and its kin, REP.
  */
 #include "hv/lib/errno.h"
 #include "hv/run/emulate_parts.h"

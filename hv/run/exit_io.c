@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The answers to exits that touch devices: ports and memory without RAM. Called by the dispatcher on the vCPU's own CPU; no
- * lock but those that buses and memory take. IN and OUT are the hot path.
+ * The answers to exits that touch devices: ports and memory without RAM. Called by the dispatcher on the
+ * vCPU's own CPU; no lock but those that buses and memory take. IN and OUT are the hot path.
  */
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
@@ -31,10 +31,8 @@ static void port_string(struct vcpu *vcpu, struct vmexit *x)
 
     if (!err || err == -EAGAIN)
         return;
-    vm_stop(
-        vcpu->vm,
-        "vCPU %u at rip %#lx: string I/O on port %#x with operands outside RAM and devices, or unknown code: %s",
-        vcpu->index, vcpu->regs.rip, x->io.port, describe_code(vcpu, code, sizeof(code)));
+    vm_stop(vcpu->vm, "vCPU %u at rip %#lx: string I/O on port %#x that lintel cannot carry out: %s",
+            vcpu->index, vcpu->regs.rip, x->io.port, describe_code(vcpu, code, sizeof(code)));
 }
 
 /* AL and AX leave the rest of RAX alone, EAX clears the upper half. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hv/run/decode.c under any bytes: no read beyond the count, lengths within 1 and 15, the same answer from the instruction
- * alone, -ENODATA from every shorter piece, fields within their ranges.
+ * hv/run/decode.c under any bytes: no read beyond the count, lengths within 1 and 15, the same answer from
+ * the instruction alone, -ENODATA from every shorter piece, fields within their ranges.
  */
 // sources: hv/run/decode.c hv/run/decode_tables.c
 #include <stdlib.h>
@@ -48,12 +48,28 @@ static void check_fields(const struct instruction *i)
     require(!(i->rep && i->repne));
 }
 
+/* What is remembered, of this input or of those before, is what decoding would say. */
+static void check_cache(const u8 *data)
+{
+    static struct decode_cache cache;
+    struct instruction remembered, decoded;
+    int err = decode(data, INSTRUCTION_MAX, DECODE_64, &decoded);
+
+    for (unsigned n = 0; n < 2; n++) {
+        require(decode_remembered(&cache, data, data[15], &remembered) == err);
+        require(err || (remembered.length == decoded.length && remembered.operation == decoded.operation &&
+                        remembered.displacement == decoded.displacement));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     static const enum decode_mode modes[] = {DECODE_16, DECODE_32, DECODE_64};
     unsigned count = (unsigned)MIN(size, 20);
     struct instruction first, again;
 
+    if (size >= 16)
+        check_cache(data);
     for (unsigned m = 0; m < ARRAY_SIZE(modes); m++) {
         int err = decode(data, count, modes[m], &first);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator under any code, registers, segments and faulting pages: it ends, touches nothing outside RAM and the device,
- * leaves RIP alone or moves it behind the instruction, and answers with one of its three results.
+ * The emulator under any code, registers, segments and faulting pages: it ends, touches nothing outside RAM
+ * and the device, leaves RIP alone or moves it behind the instruction, and answers with one of its three
+ * results.
  */
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/exit_io.c hv/run/decode.c
-// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c tests/unit/fake_engine.c tests/unit/fake_machine.c
+// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c
+// sources: tests/unit/fake_engine.c tests/unit/fake_machine.c
 #include <stdlib.h>
 #include <string.h>
 

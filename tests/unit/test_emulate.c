@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hv/run/emulate*.c and exit_io.c. The first half compares instructions on device memory with the CPU of this machine:
- * same registers, flags and memory before, same after. The second half is what only a guest sees: faults, borders, fetches.
+ * hv/run/emulate*.c and exit_io.c. The first half compares instructions on device memory with the CPU of this
+ * machine: same registers, flags and memory before, same after. The second half is what only a guest sees:
+ * faults, borders, fetches.
  */
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/exit_io.c hv/run/decode.c
-// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c tests/unit/fake_engine.c tests/unit/fake_machine.c
+// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c
+// sources: tests/unit/fake_engine.c tests/unit/fake_machine.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
