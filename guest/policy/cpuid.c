@@ -8,6 +8,7 @@
  */
 #include "guest/policy/cpuid.h"
 
+#include "arch/x86/machine/fpu.h"
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
 #include "guest/policy/kvmclock.h"
@@ -274,7 +275,7 @@ static u32 xsave_size(const struct cpuid_policy *policy, u64 xcr0, bool packed)
     return size;
 }
 
-/* What follows the vCPU's state. */
+/* What follows the vCPU's state; it is loaded on this CPU. */
 static struct cpuid answer_special(struct vcpu *vcpu, const struct cpuid_policy *policy, u32 leaf,
                                    u32 subleaf)
 {
@@ -296,7 +297,7 @@ static struct cpuid answer_special(struct vcpu *vcpu, const struct cpuid_policy 
         break;
     case LEAF_XSAVE:
         if (subleaf < 2 && (policy->groups[0].leaves[1].ecx & CPUID_1_ECX_XSAVE))
-            out.ebx = subleaf && !(out.eax & BIT(1)) ? 0 : xsave_size(policy, vcpu->xcr0, subleaf == 1);
+            out.ebx = subleaf && !(out.eax & BIT(1)) ? 0 : xsave_size(policy, fpu_xcr0(), subleaf == 1);
         break;
     case LEAF_TOPOLOGY_AMD: out = (struct cpuid){.eax = vcpu->index, .ebx = vcpu->index}; break;
     default: break;

@@ -82,6 +82,8 @@ void vcpu_put(struct vcpu *vcpu)
     vcpu->debug[1] = read_dr1();
     vcpu->debug[2] = read_dr2();
     vcpu->debug[3] = read_dr3();
+    /* QEMU's TCG has no XSETBV intercept: the guest's XCR0 is what the CPU says, not what the last exit said. */
+    vcpu->xcr0 = fpu_xcr0();
     fpu_save(vcpu->fpu);
 }
 

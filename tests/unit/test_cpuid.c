@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/fpu.h"
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
 #include "tests/unit/fake_engine.h"
@@ -16,11 +17,17 @@
 static struct cpuid_policy policy;
 static struct vm_config config;
 static bool apic_enabled;
+static u64 xcr0;
 
 bool lapic_is_enabled(const struct vcpu *vcpu)
 {
     (void)vcpu;
     return apic_enabled;
+}
+
+u64 fpu_xcr0(void)
+{
+    return xcr0;
 }
 
 /* A CPU with every bit set, of AMD's and Intel's leaves alike. */
@@ -258,8 +265,9 @@ static int setup_exit(void **state)
     build(4, PERSONALITY_KVM, host_all);
     machine_of_test->cpuid = policy;
     vm = (struct vm){.machine = machine_of_test, .config = &config};
-    vcpu = (struct vcpu){.vm = &vm, .index = 3, .xcr0 = 1};
+    vcpu = (struct vcpu){.vm = &vm, .index = 3};
     apic_enabled = true;
+    xcr0 = 1;
     fake_engine_reset(FAKE_64);
     engine->register_set(&vcpu, REGISTER_CR4, CR4_PAE);
     return 0;
@@ -350,7 +358,7 @@ static void test_exit_xsave(void **state)
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-        vcpu.xcr0 = rows[i].xcr0;
+        xcr0 = rows[i].xcr0;
         exit_with(0xd, 0);
         assert_int_equal(vcpu.regs.gpr[RAX], 0xe7);
         assert_int_equal(vcpu.regs.gpr[RBX], rows[i].size);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/fpu.h"
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
 #include "tests/unit/fake_engine.h"
@@ -102,6 +103,11 @@ void lapic_tsc_offset_changed(struct vcpu *at)
 {
     (void)at;
     deadlines_moved++;
+}
+
+u64 fpu_xcr0(void)
+{
+    return 1;
 }
 
 bool lapic_is_enabled(const struct vcpu *at)

@@ -56,3 +56,8 @@ void fpu_load(const void *area, u64 guest_xcr0)
     asm volatile("xrstor64 (%0)" : : "r"(area), "a"((u32)mask), "d"((u32)(mask >> 32)) : "memory");
     xsetbv(0, guest_xcr0);
 }
+
+u64 fpu_xcr0(void)
+{
+    return cpu_features.xsave ? xgetbv(0) : 0;
+}

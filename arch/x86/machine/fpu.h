@@ -17,5 +17,7 @@ void fpu_area_init(void *area);
 /* Everything the CPU has, whatever XCR0 the guest chose; the guest's XCR0 (0: no XSAVE) is set behind load. */
 void fpu_save(void *area);
 void fpu_load(const void *area, u64 guest_xcr0);
+/* XCR0 as the loaded guest has it; 0 without XSAVE. */
+u64 fpu_xcr0(void);
 
 #endif
