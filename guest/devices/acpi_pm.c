@@ -13,8 +13,12 @@
 #define STATUS_TIMER  BIT(0)
 #define STATUS_GLOBAL BIT(5)
 #define STATUS_BUTTON BIT(8)
-/* The same bits enable what they report; sleep button and RTC wake-up do not exist here. */
-#define EVENTS (STATUS_TIMER | STATUS_GLOBAL | STATUS_BUTTON)
+#define STATUS_RTC    BIT(10)
+/*
+ * The same bits enable what they report. The RTC never wakes this machine, but its enable bit sticks: Linux
+ * sets it and complains of an ACPI error when it reads back as 0. There is no sleep button.
+ */
+#define EVENTS (STATUS_TIMER | STATUS_GLOBAL | STATUS_BUTTON | STATUS_RTC)
 
 #define CONTROL_SCI_ENABLED BIT(0)
 #define CONTROL_SLEEP       BIT(13)

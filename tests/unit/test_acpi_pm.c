@@ -27,9 +27,9 @@ static void test_power_button(void **state)
     assert_false(sci());
     assert_int_equal(port_in(STATUS, 2), 0x100);
     port_out(ENABLE, 2, 0xffff);
-    assert_int_equal(port_in(ENABLE, 2), 0x121);
+    assert_int_equal(port_in(ENABLE, 2), 0x521);
     assert_true(sci());
-    assert_int_equal(port_in(STATUS, 4), 0x01210100);
+    assert_int_equal(port_in(STATUS, 4), 0x05210100);
     port_out(STATUS, 2, 0x20); /* another event */
     assert_true(sci());
     port_out(STATUS, 2, 0x100);
@@ -43,7 +43,7 @@ static void test_byte_access(void **state)
     acpi_pm_power_button(&board.machine->acpi_pm);
     assert_int_equal(inb(STATUS + 1), 1);
     outb(ENABLE + 1, 0xff);
-    assert_int_equal(port_in(ENABLE, 2), 0x100);
+    assert_int_equal(port_in(ENABLE, 2), 0x500);
     outb(STATUS, 0xff);
     assert_int_equal(inb(STATUS + 1), 1);
     outb(STATUS + 1, 1);
