@@ -164,15 +164,6 @@ static inline __attribute__((always_inline)) u32 block_take(unsigned order)
     return likely(lists[order] != INDEX_NONE) ? list_pop(order) : block_split(order);
 }
 
-/* The largest aligned block at mfn within count frames. */
-static unsigned order_fitting(mfn_t mfn, u64 count)
-{
-    unsigned size = 63 - (unsigned)__builtin_clzll(count);
-    unsigned align = mfn == 0 ? FRAME_ORDERS : (unsigned)__builtin_ctzll(mfn);
-
-    return MIN(MIN(size, align), FRAME_ORDERS - 1u);
-}
-
 static void frames_zero(mfn_t mfn, u64 count)
 {
     void *at = phys_to_virt(mfn << PAGE_SHIFT);
@@ -330,43 +321,6 @@ u64 frame_promised(frame_owner_t owner)
     return owner < FRAME_OWNER_MAX ? READ_ONCE(promised[owner]) : 0;
 }
 
-/* ---- lintel's own objects ---- */
-
-static void frames_free_span(mfn_t mfn, u64 count, frame_owner_t owner)
-{
-    while (count > 0) {
-        unsigned order = order_fitting(mfn, count);
-
-        frame_free(mfn, order, owner);
-        mfn += BIT(order);
-        count -= BIT(order);
-    }
-}
-
-void *memory_alloc(u64 bytes, frame_owner_t owner)
-{
-    u64 count = bytes / PAGE_SIZE + !IS_ALIGNED(bytes, PAGE_SIZE);
-    unsigned order = 0;
-    mfn_t mfn;
-
-    if (count == 0 || count > BIT(FRAME_ORDERS - 1))
-        return NULL;
-    while (BIT(order) < count)
-        order++;
-    mfn = frames_take(order, owner, false);
-    if (mfn == MFN_INVALID)
-        return NULL;
-    frames_free_span(mfn + count, BIT(order) - count, owner);
-    frames_zero(mfn, count);
-    return phys_to_virt(mfn << PAGE_SHIFT);
-}
-
-void memory_free(void *at, u64 bytes, frame_owner_t owner)
-{
-    if (at != NULL)
-        frames_free_span(virt_to_phys(at) >> PAGE_SHIFT, ALIGN_UP(bytes, PAGE_SIZE) >> PAGE_SHIFT, owner);
-}
-
 /* ---- boot ---- */
 
 static void range_add(mfn_t start, mfn_t end)
@@ -444,7 +398,7 @@ static void range_open(const struct frame_range *range)
             run++;
         now.free += run - at;
         while (at < run) {
-            unsigned order = order_fitting(range->start + at, run - at);
+            unsigned order = frame_order_fitting(range->start + at, run - at);
 
             block_put(range, range->start + at, order);
             at += BIT(order);

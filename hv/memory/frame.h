@@ -57,6 +57,15 @@ mfn_t frame_alloc(unsigned order, frame_owner_t owner);
 void frame_free(mfn_t mfn, unsigned order, frame_owner_t owner);
 frame_owner_t frame_owner(mfn_t mfn);
 
+/* The order of the largest aligned block at mfn within count frames; count is not 0. */
+static inline unsigned frame_order_fitting(mfn_t mfn, u64 count)
+{
+    unsigned size = 63 - (unsigned)__builtin_clzll(count);
+    unsigned align = mfn == 0 ? FRAME_ORDERS : (unsigned)__builtin_ctzll(mfn);
+
+    return MIN(MIN(size, align), FRAME_ORDERS - 1u);
+}
+
 /*
  * Promises: frames set aside, by number, for an owner to take later. frame_alloc_promised takes one promise per frame and
  * cannot fail for order 0 while promises last; frame_alloc leaves promised frames alone.

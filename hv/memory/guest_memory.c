@@ -9,79 +9,11 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 
-#define LOW_RAM_END    0x9f000ull /* below lies RAM, as the memory map says */
-#define LOW_END        0xa0000ull /* up to here it is reserved: the extended BIOS data area of a PC */
-#define FIRMWARE_START 0xe0000ull /* ACPI and SMBIOS tables are searched for here */
-#define FIRMWARE_END   0x100000ull
-#define BELOW_4G_END   0xc0000000ull
-#define GUEST_ACCESS   (NESTED_READ | NESTED_WRITE | NESTED_EXECUTE)
+#define GUEST_ACCESS (NESTED_READ | NESTED_WRITE | NESTED_EXECUTE)
 
 static gfn_t gfn_of(gpa_t gpa)
 {
     return gpa >> PAGE_SHIFT;
-}
-
-/* ---- the map ---- */
-
-static void region_add(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type)
-{
-    if (start >= end)
-        return;
-    memory->regions[memory->region_count++] = (struct guest_region){start, end, type};
-    memory->frames += gfn_of(end - start);
-}
-
-/* Does RAM stand behind all of [start, end)? Regions of different types may adjoin. */
-static bool is_backed(const struct guest_memory *memory, gpa_t start, gpa_t end)
-{
-    for (u32 i = 0; i < memory->region_count && start < end; i++)
-        if (start >= memory->regions[i].start && start < memory->regions[i].end)
-            start = memory->regions[i].end;
-    return start >= end;
-}
-
-/* The same for a range from outside, whose end may overflow. */
-static bool is_range_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
-{
-    return bytes <= ~gpa && is_backed(memory, gpa, gpa + bytes);
-}
-
-/* Regions being rebuilt: neighbours of one type are one. */
-static int region_append(struct guest_region *regions, u32 *count, struct guest_region region)
-{
-    struct guest_region *last = *count > 0 ? &regions[*count - 1] : NULL;
-
-    if (region.start >= region.end)
-        return 0;
-    if (last != NULL && last->end == region.start && last->type == region.type) {
-        last->end = region.end;
-        return 0;
-    }
-    if (*count == GUEST_REGIONS)
-        return -ENOSPC;
-    regions[(*count)++] = region;
-    return 0;
-}
-
-int guest_memory_set_type(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type)
-{
-    struct guest_region regions[GUEST_REGIONS];
-    u32 count = 0;
-
-    if (start >= end || !IS_ALIGNED(start | end, PAGE_SIZE) || !is_backed(memory, start, end))
-        return -EINVAL;
-    for (u32 i = 0; i < memory->region_count; i++) {
-        const struct guest_region old = memory->regions[i];
-        gpa_t from = MIN(MAX(start, old.start), old.end), to = MIN(MAX(end, old.start), old.end);
-
-        if (region_append(regions, &count, (struct guest_region){old.start, from, old.type}) ||
-            region_append(regions, &count, (struct guest_region){from, to, type}) ||
-            region_append(regions, &count, (struct guest_region){to, old.end, old.type}))
-            return -ENOSPC;
-    }
-    memcpy(memory->regions, regions, count * sizeof(regions[0]));
-    memory->region_count = count;
-    return 0;
 }
 
 /* ---- creation and end ---- */
@@ -101,27 +33,13 @@ static void table_page_free(void *context, hpa_t page)
     frame_free(page >> PAGE_SHIFT, 0, frame_owner_support(memory->vm));
 }
 
-static void regions_lay_out(struct guest_memory *memory, u64 bytes)
-{
-    u64 above = bytes > BELOW_4G_END ? bytes - BELOW_4G_END : 0;
-
-    memory->region_count = 0;
-    memory->frames = 0;
-    region_add(memory, 0, LOW_RAM_END, REGION_RAM);
-    region_add(memory, LOW_RAM_END, LOW_END, REGION_RESERVED);
-    region_add(memory, FIRMWARE_START, FIRMWARE_END, REGION_RESERVED);
-    region_add(memory, FIRMWARE_END, MIN(bytes, BELOW_4G_END), REGION_RAM);
-    region_add(memory, SIZE_4G, SIZE_4G + above, REGION_RAM);
-}
-
 int guest_memory_create(struct guest_memory *memory, u64 bytes)
 {
     int status;
 
-    if (!IS_ALIGNED(bytes, PAGE_SIZE) || bytes < FIRMWARE_END ||
-        bytes > (P2M_GFN_LIMIT << PAGE_SHIFT) - SIZE_4G)
-        return -EINVAL;
-    regions_lay_out(memory, bytes);
+    status = guest_memory_lay_out(memory, bytes);
+    if (status != 0)
+        return status;
     status = frame_promise(memory->frames, frame_owner_guest(memory->vm));
     if (status != 0)
         return status;
@@ -214,7 +132,7 @@ static bool is_size_possible(const struct guest_memory *memory, gpa_t gpa, u64 s
 
     if (size > memory->page_limit || (size == SIZE_1G && !memory->nested.pages_1g))
         return false;
-    return is_backed(memory, start, start + size) &&
+    return guest_memory_is_backed(memory, start, size) &&
            p2m_next_present(&memory->p2m, gfn_of(start), gfn_of(start + size)) == gfn_of(start + size);
 }
 
@@ -358,7 +276,7 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
 {
     u8 *at = to;
 
-    if (!is_range_backed(memory, gpa, bytes))
+    if (!guest_memory_is_backed(memory, gpa, bytes))
         return -EFAULT;
     while (bytes > 0) {
         u64 part = bytes_in_page(gpa, bytes);
@@ -379,7 +297,7 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
 {
     const u8 *at = from;
 
-    if (!is_range_backed(memory, gpa, bytes))
+    if (!guest_memory_is_backed(memory, gpa, bytes))
         return -EFAULT;
     while (bytes > 0) {
         u64 part = bytes_in_page(gpa, bytes);
@@ -398,7 +316,7 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
 
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes)
 {
-    if (!is_range_backed(memory, gpa, bytes))
+    if (!guest_memory_is_backed(memory, gpa, bytes))
         return -EFAULT;
     while (bytes > 0) {
         u64 part = bytes_in_page(gpa, bytes);

@@ -40,6 +40,8 @@ struct guest_memory {
  * below 640 KiB, from 1 MiB to 3 GiB, the rest from 4 GiB; promises the frames. -ENOMEM, -EINVAL.
  */
 int guest_memory_create(struct guest_memory *memory, u64 bytes);
+/* The part of it that fills regions and frames. -EINVAL. */
+int guest_memory_lay_out(struct guest_memory *memory, u64 bytes);
 /* Give back every frame, table and promise. No vCPU runs any more. */
 void guest_memory_destroy(struct guest_memory *memory);
 /* All RAM zero again, as after creation (for a reset); keeps the promise. No vCPU runs. */
@@ -56,6 +58,9 @@ static inline bool guest_memory_is_ram(const struct guest_memory *memory, gpa_t 
             return true;
     return false;
 }
+
+/* Does RAM stand behind all of it, in adjoining regions of whatever type? False when the range overflows. */
+bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes);
 
 /*
  * A nested page fault at gpa: give a frame if RAM is missing there and map it. 0: retry the instruction;

@@ -37,7 +37,9 @@ static struct timer *meld_list(struct timer *list)
 {
     struct timer *pairs = NULL, *root;
 
-    while (list != NULL) {
+    if (list == NULL)
+        return NULL;
+    do {
         struct timer *a = list, *b = a->sibling;
 
         list = b != NULL ? b->sibling : NULL;
@@ -45,10 +47,8 @@ static struct timer *meld_list(struct timer *list)
             a = meld(a, b);
         a->sibling = pairs;
         pairs = a;
-    }
+    } while (list != NULL);
     root = pairs;
-    if (root == NULL)
-        return NULL;
     list = root->sibling;
     root->sibling = NULL;
     while (list != NULL) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The frame allocator: buddies, owners, promises, zeroing, against a plain array of owners. */
-// sources: tests/unit/fake_memory.c
+// sources: tests/unit/fake_memory.c hv/memory/memory.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A guest's memory: its map, giving at first touch in pages that fit, copying on a guest's word, reset, and the end. */
-// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c arch/x86/machine/nested_paging.c
+// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/guest_map.c arch/x86/machine/nested_paging.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -108,9 +108,9 @@ static void test_layout(void **state)
     assert_int_equal(memory.region_count, 4);
     check_region(0, 0, 0x9f000, REGION_RAM);
     check_region(1, 0x9f000, 0xa0000, REGION_RESERVED);
-    check_region(2, 0xe0000, MIB, REGION_RESERVED);
+    check_region(2, 0xc0000, MIB, REGION_RESERVED);
     check_region(3, MIB, 512 * MIB, REGION_RAM);
-    assert_int_equal(memory.frames, (0xa0000 + 0x20000 + 511 * MIB) / PAGE_SIZE);
+    assert_int_equal(memory.frames, (0xa0000 + 0x40000 + 511 * MIB) / PAGE_SIZE);
     assert_int_equal(frame_promised(frame_owner_guest(1)), memory.frames);
     destroy();
     assert_int_equal(create(2049 * MIB, PAGE_SIZE), 0);
@@ -137,7 +137,7 @@ static void test_impossible_sizes(void **state)
     assert_int_equal(frame_promised(frame_owner_guest(1)), 0);
     for (u64 spare = 0; spare < 2; spare++) { /* the promise fits, the tables do not */
         fake_memory_begin();
-        fake_memory_make_short(4096 - 0x40 + spare);
+        fake_memory_make_short(4096 - 0x20 + spare);
         assert_int_equal(create(16 * MIB, PAGE_SIZE), -ENOMEM);
         assert_int_equal(frame_owned(frame_owner_support(1)), 0);
         assert_int_equal(frame_promised(frame_owner_guest(1)), 0);
@@ -148,8 +148,8 @@ static void test_impossible_sizes(void **state)
 
 static void test_first_touch_gives_one_frame(void **state)
 {
-    const gpa_t ram[] = {0, 0x9e123, 0x9f000, 0xe0000, 0xfffff, MIB, 512 * MIB - 1, 200 * MIB + 7};
-    const gpa_t holes[] = {0xa0000, 0xdffff, 512 * MIB, 0xc0000000, 0xfee00000, SIZE_4G, BIT(48), ~0ull};
+    const gpa_t ram[] = {0, 0x9e123, 0x9f000, 0xc0000, 0xfffff, MIB, 512 * MIB - 1, 200 * MIB + 7};
+    const gpa_t holes[] = {0xa0000, 0xbffff, 512 * MIB, 0xc0000000, 0xfee00000, SIZE_4G, BIT(48), ~0ull};
 
     (void)state;
     assert_int_equal(create(512 * MIB, PAGE_SIZE), 0);
@@ -291,7 +291,7 @@ static void test_copy_outside_ram(void **state)
     const struct {
         gpa_t gpa;
         u64 bytes;
-    } bad[] = {{0xa0000, 1},   {0x9ffff, 2},      {0xdffff, 2},    {16 * MIB, 1},
+    } bad[] = {{0xa0000, 1},   {0x9ffff, 2},      {0xbffff, 2},    {16 * MIB, 1},
                {0, 16 * MIB},  {~0ull, 1},        {~0ull - 1, 2},  {MIB, ~0ull},
                {MIB, 0 - MIB}, {16 * MIB - 1, 2}, {0xfee00000, 4}, {BIT(48), 8}};
     u8 byte[8] = {0};
@@ -366,15 +366,15 @@ static void test_types_in_the_map(void **state)
     assert_int_equal(create(16 * MIB, PAGE_SIZE), 0);
     assert_int_equal(guest_memory_set_type(&memory, MIB, MIB, REGION_ACPI), -EINVAL);
     assert_int_equal(guest_memory_set_type(&memory, MIB + 1, 2 * MIB, REGION_ACPI), -EINVAL);
-    assert_int_equal(guest_memory_set_type(&memory, 0x9f000, 0xe1000, REGION_ACPI), -EINVAL); /* hole */
+    assert_int_equal(guest_memory_set_type(&memory, 0x9f000, 0xc1000, REGION_ACPI), -EINVAL); /* hole */
     assert_int_equal(guest_memory_set_type(&memory, 15 * MIB, 17 * MIB, REGION_ACPI), -EINVAL);
     assert_int_equal(guest_memory_set_type(&memory, 0xf0000, 2 * MIB, REGION_ACPI), 0); /* over a border */
     assert_int_equal(memory.region_count, 5);
-    check_region(2, 0xe0000, 0xf0000, REGION_RESERVED);
+    check_region(2, 0xc0000, 0xf0000, REGION_RESERVED);
     check_region(3, 0xf0000, 2 * MIB, REGION_ACPI);
     check_region(4, 2 * MIB, 16 * MIB, REGION_RAM);
     assert_int_equal(guest_memory_set_type(&memory, 0xf0000, MIB, REGION_RESERVED), 0); /* joins */
-    check_region(2, 0xe0000, MIB, REGION_RESERVED);
+    check_region(2, 0xc0000, MIB, REGION_RESERVED);
     check_region(3, MIB, 2 * MIB, REGION_ACPI);
     assert_int_equal(guest_memory_set_type(&memory, 3 * MIB, 4 * MIB, REGION_RESERVED), 0);
     assert_int_equal(memory.region_count, 7);
