@@ -29,8 +29,7 @@
 #include "hv/operator/monitor.h"
 #include "hv/run/sched.h"
 
-#define MULTIBOOT2_LOADED 0x36d76289
-#define CONFIG_NAME       "lintel.conf"
+#define CONFIG_NAME "lintel.conf"
 
 static struct boot_info boot_info;
 static struct acpi_info acpi_info;
@@ -64,7 +63,7 @@ static u64 log_clock(void)
     return tsc_to_ns(read_tsc());
 }
 
-static void consoles_start(u32 magic, u32 tags)
+static void consoles_start(u32 tags)
 {
     static const struct panic_hooks hooks = {.dump = exception_dump_trace,
                                              .cpu = current_cpu,
@@ -73,11 +72,14 @@ static void consoles_start(u32 magic, u32 tags)
     char why[160];
 
     panic_hooks_set(&hooks);
+    descriptors_load(&cpus[0]);
+    exception_init();
+    exception_load();
     serial_init(serial_port("com1"));
-    if (magic != MULTIBOOT2_LOADED)
-        refuse("the boot loader is not multiboot2; GRUB's multiboot2 command is what lintel needs");
     if (multiboot2_parse(phys_to_virt(tags), BOOT_TAGS_MAX, &boot_info, why, sizeof(why)))
         refuse(why);
+    if (why[0])
+        log_warning("%s", why); /* the first thing that was left out */
     if (framebuffer_early(&boot_info.framebuffer) && !boot_info.efi)
         vga_text_early();
     cpu_features_read();
@@ -95,9 +97,6 @@ static void machine_start(void)
     struct ioapic_description ioapics[ACPI_IOAPICS];
     struct tsc_reference reference = {0};
 
-    descriptors_load(&cpus[0]);
-    exception_init();
-    exception_load();
     boot_memory_init(&boot_info);
     framebuffer_remap();
     vga_text_remap();
@@ -209,12 +208,13 @@ static void say_ready(u64 entry)
         (unsigned long long)boot_memory_total(&boot_info));
 }
 
-/* Called by boot/entry.asm. magic and tags as the boot loader left them in EAX and EBX. */
+/* Called by boot/entry.asm, which has checked the loader's magic already. tags: where the loader left them. */
 NORETURN void boot_main(u32 magic, u32 tags)
 {
     u64 entry = read_tsc();
 
-    consoles_start(magic, tags);
+    (void)magic;
+    consoles_start(tags);
     machine_start();
     engine_start();
     operator_start();
