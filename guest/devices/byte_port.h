@@ -13,7 +13,7 @@ static inline u32 byte_port_read(void *device, u16 port, unsigned size, u8 (*rea
 {
     u32 value = read(device, port);
 
-    for (unsigned i = 1; i < size; i++)
+    for (unsigned i = 1; i < MIN(size, sizeof(value)); i++)
         value |= (u32)read(device, (u16)(port + i)) << (8 * i);
     return value;
 }
@@ -21,7 +21,7 @@ static inline u32 byte_port_read(void *device, u16 port, unsigned size, u8 (*rea
 static inline void byte_port_write(void *device, u16 port, unsigned size, u32 value,
                                    void (*write)(void *device, u16 port, u8 value))
 {
-    for (unsigned i = 0; i < size; i++)
+    for (unsigned i = 0; i < MIN(size, sizeof(value)); i++)
         write(device, (u16)(port + i), (u8)(value >> (8 * i)));
 }
 
