@@ -21,10 +21,14 @@ static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu)
     return vcpu->engine;
 }
 
-/* cpu.c */
-int svm_probe(char *why, size_t size);
+#define CPUID_SVM_LEAF 0x8000000a
+
+/* features.c */
 int svm_decide(const struct cpuid *feature_leaf, u32 extended_max, bool svm, u64 vm_cr, char *why,
                size_t size);
+
+/* cpu.c */
+int svm_probe(char *why, size_t size);
 int svm_cpu_start(void);
 void svm_cpu_stop(void);
 const struct nested_format *svm_nested_format(bool *pages_1g);
