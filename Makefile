@@ -9,6 +9,10 @@
 # Sources are found by wildcard; unit tests, fuzzers and offset tables carry what they need in their own text.
 
 MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+# All processors, unless the command line says how many.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .SECONDARY:
