@@ -102,6 +102,7 @@ static u64 walk(gpa_t gpa)
             continue;
         }
         assert_int_equal(entry & table.format->read, table.format->read);
+        assert_int_equal(!!(entry & table.format->large), shift > 12); /* at 4 KiB the bit is the PAT's */
         access |= entry & table.format->write & (PTE_WRITE | BIT(1)) ? NESTED_WRITE : 0;
         if (table.format->execute ? (entry & table.format->execute) : !(entry & table.format->no_execute))
             access |= NESTED_EXECUTE;
@@ -375,6 +376,25 @@ static void test_empty_table_gives_way(void **state)
     finish();
 }
 
+/* The table that the short way remembers may be gone. */
+static void test_remembered_table_is_forgotten(void **state)
+{
+    (void)state;
+    start(&nested_format_amd);
+    assert_int_equal(map_checked(512 + 3, 0x3000, PAGE_SIZE, 7), 0);
+    assert_int_equal(map_checked(512 + 4, 0x4000, PAGE_SIZE, 7), 0);
+    assert_int_equal(map_checked(512 + 4, 0x5000, PAGE_SIZE, 7), -EEXIST);
+    assert_int_equal(nested_map(&table, BASE + SIZE_2M + 0x800, 0x6000, PAGE_SIZE, 7), -EINVAL);
+    assert_int_equal(unmap_checked(512 + 3), 0);
+    assert_int_equal(unmap_checked(512 + 4), 0);
+    assert_int_equal(map_checked(512, SIZE_2M, SIZE_2M, 7), 0);
+    assert_int_equal(map_checked(512 + 3, 0x3000, PAGE_SIZE, 7), -EEXIST);
+    assert_int_equal(unmap_checked(512 + 3), 0);
+    assert_int_equal(map_checked(512 + 3, 0x3000, PAGE_SIZE, 7), 0);
+    compare_all(1);
+    finish();
+}
+
 static void test_clear_keeps_the_root(void **state)
 {
     hpa_t root;
@@ -400,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_no_memory_changes_nothing),
         cmocka_unit_test(test_empty_table_gives_way),
+        cmocka_unit_test(test_remembered_table_is_forgotten),
         cmocka_unit_test(test_clear_keeps_the_root),
         cmocka_unit_test(test_random_amd),
         cmocka_unit_test(test_random_ept),
