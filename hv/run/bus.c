@@ -30,11 +30,6 @@ void port_bus_init(struct port_bus *bus)
         (struct port_range){.read = port_nobody_read, .write = port_nobody_write, .name = "nobody"};
 }
 
-static const struct port_range *port_bus_find(const struct port_bus *bus, u16 port)
-{
-    return &bus->ranges[bus->leaves[bus->pages[port >> 8]][port & 0xff]];
-}
-
 /* Would the range fit: no port taken, and leaves enough for the pages that have none? */
 static int port_bus_check(const struct port_bus *bus, const struct port_range *range)
 {
@@ -93,8 +88,7 @@ static inline void port_range_write(const struct port_range *range, struct vcpu 
 }
 
 /* More than one range has a part of the access, or one and nobody: each byte goes where it belongs. */
-static __attribute__((noinline)) u32 port_bus_read_bytes(const struct port_bus *bus, struct vcpu *vcpu,
-                                                         u16 port, unsigned size)
+u32 port_bus_read_bytes(const struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 {
     u32 value = 0;
 
@@ -117,11 +111,7 @@ static __attribute__((noinline)) void port_bus_write_bytes(const struct port_bus
 
 u32 port_bus_read(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 {
-    const struct port_range *range = port_bus_find(bus, port);
-
-    if (unlikely(port + size - 1 > range->last))
-        return port_bus_read_bytes(bus, vcpu, port, size);
-    return port_range_read(range, vcpu, port, size);
+    return port_bus_read_hot(bus, vcpu, port, size) & port_masks[size];
 }
 
 void port_bus_write(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size, u32 value)

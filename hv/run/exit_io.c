@@ -24,7 +24,7 @@ static const char *describe_code(struct vcpu *vcpu, char *text, size_t size)
     return text;
 }
 
-static void port_string(struct vcpu *vcpu, struct vmexit *x)
+static __attribute__((noinline)) void port_string(struct vcpu *vcpu, struct vmexit *x)
 {
     char code[CODE_BYTES * 3 + 1];
     int err = emulate_string_io(vcpu, x);
@@ -35,10 +35,10 @@ static void port_string(struct vcpu *vcpu, struct vmexit *x)
             vcpu->index, vcpu->regs.rip, x->io.port, describe_code(vcpu, code, sizeof(code)));
 }
 
-/* AL and AX leave the rest of RAX alone, EAX clears the upper half. */
+/* AL and AX leave the rest of RAX alone, EAX clears the upper half; value has rubbish above size. */
 static inline u64 merge_rax(u64 rax, unsigned size, u32 value)
 {
-    if (size == 1)
+    if (likely(size == 1))
         return (rax & ~0xffull) | (u8)value;
     return size == 2 ? (rax & ~0xffffull) | (u16)value : value;
 }
@@ -52,11 +52,11 @@ void exit_port(struct vcpu *vcpu, struct vmexit *x)
         port_string(vcpu, x);
         return;
     }
+    vcpu_skip(vcpu, x);
     if (x->io.flags & IO_IN)
-        *rax = merge_rax(*rax, x->io.size, port_bus_read(bus, vcpu, x->io.port, x->io.size));
+        *rax = merge_rax(*rax, x->io.size, port_bus_read_hot(bus, vcpu, x->io.port, x->io.size));
     else
         port_bus_write(bus, vcpu, x->io.port, x->io.size, (u32)*rax);
-    vcpu_skip(vcpu, x);
 }
 
 static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
