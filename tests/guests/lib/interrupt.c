@@ -16,9 +16,10 @@ struct capture capture;
 u32 interrupts[256];
 
 extern u8 interrupt_entries[];
+extern volatile u8 fault_stack[8192];
 void interrupt_dispatch(struct frame *frame);
 
-static struct gate idt[256] ALIGNED(16);
+struct gate idt[256] ALIGNED(16);
 static void (*handlers[256])(struct frame *frame);
 
 static u64 cr2_read(void)
@@ -55,8 +56,14 @@ void interrupt_handle(u8 vector, void (*handler)(struct frame *frame))
     handlers[vector] = handler;
 }
 
+/*
+ * The stack is touched first: when giving it its frame interrupts the delivery of a double fault, QEMU 7.2
+ * says that the first of the two faults was being delivered (EXITINTINFO), and a hypervisor that believes
+ * it delivers that one.
+ */
 void interrupt_use_fault_stack(u8 vector)
 {
+    fault_stack[sizeof(fault_stack) - 8] = 0;
     idt[vector].stack = 1;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Exceptions and interrupts of a tiny guest. An exception inside TRY is caught and told; one that a handler was set for
- * goes there; any other ends the guest with a TAP bail-out.
+ * Exceptions and interrupts of a tiny guest. An exception inside TRY is caught and told; one that a handler
+ * was set for goes there; any other ends the guest with a TAP bail-out.
  */
 #ifndef GUESTS_LIB_INTERRUPT_H
 #define GUESTS_LIB_INTERRUPT_H
@@ -33,7 +33,10 @@ extern struct capture {
     u64 error, address, rip;
 } capture;
 
-/* Run instructions (not a call) that may fault; the vector of the exception, or NO_VECTOR. */
+/*
+ * Run instructions (no call) with operands as for asm, at least a colon; the vector of the exception, or
+ * NO_VECTOR.
+ */
 #define TRY(instructions, ...)                                        \
     ({                                                                \
         capture.vector = NO_VECTOR;                                   \
@@ -57,6 +60,12 @@ static inline void interrupts_on(void)
 static inline void interrupts_off(void)
 {
     asm volatile("cli" : : : "memory");
+}
+
+/* Let in what waits. The first instruction behind STI is still protected. */
+static inline void interrupt_window(void)
+{
+    asm volatile("sti; nop; nop; cli" : : : "memory");
 }
 
 /* Wait for one interrupt, without a gap in which it could be missed. Returns with interrupts off. */

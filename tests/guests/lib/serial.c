@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* COM1, polled: no interrupt is enabled, so that every guest may use the interrupt controllers as it likes. */
+/*
+ * COM1, polled: no interrupt is enabled, so that every guest may use the interrupt controllers as it likes.
+ */
 #include "lib/serial.h"
 
 #include "lib/io.h"
@@ -12,9 +14,9 @@ void serial_setup(void)
     out8(COM1 + 3, 0x80); /* divisor 1 */
     out8(COM1 + 0, 1);
     out8(COM1 + 1, 0);
-    out8(COM1 + 3, 3); /* 8 bits, no parity */
-    out8(COM1 + 2, 7); /* FIFOs on and empty */
-    out8(COM1 + 4, 3); /* DTR, RTS */
+    out8(COM1 + 3, 3);    /* 8 bits, no parity */
+    out8(COM1 + 2, 7);    /* FIFOs on and empty */
+    out8(COM1 + 4, 0x0b); /* DTR, RTS, OUT2: which connects its interrupt */
 }
 
 void serial_put(char c)

@@ -9,12 +9,13 @@ section .note.pvh note alloc noexec nowrite align=4
 	dq guest_entry
 
 section .bss nobits alloc noexec write align=4096
-global page_table_4, page_tables_2
+global page_table_4, page_tables_2, fault_stack
 page_table_4:	resb 4096
 page_table_3:	resb 4096
 page_tables_2:	resb 4 * 4096
 	resb 65536
 stack_top:
+fault_stack:
 	resb 8192
 fault_stack_top:
 

@@ -13,7 +13,6 @@
 #define SLEEP_QEMU   BIT(13)
 
 void guest_start(void);
-extern u64 start_info;
 
 static unsigned points;
 

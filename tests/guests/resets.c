@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resets itself for ever, by the method that the command line names; says at each start whether the machine
+ * is as new. Nothing in the machine outlives a reset, so the counting is done outside, by
+ * tests/system/test_guests.py.
+ */
+// hostile: it never ends by itself
+#include "lib/apic.h"
+#include "lib/tap.h"
+
+#define MARKER 0x2000000 /* RAM that nobody uses */
+
+/* The reset register that the FADT names (ACPI 6.5, 5.2.9): RSDP -> XSDT -> FADT. */
+static void reset_by_fadt(void)
+{
+    u64 rsdp = *(const u64 *)(start_info + 32);
+    u64 xsdt = *(const u64 *)(rsdp + 24);
+    u32 entries = (*(const u32 *)(xsdt + 4) - 36) / 8, i;
+
+    for (i = 0; i < entries; i++) {
+        u64 table;
+
+        __builtin_memcpy(&table, (const u8 *)xsdt + 36 + 8 * i, sizeof(table));
+        if (*(const u32 *)table == 0x50434146) /* FACP: register at 116, its address at 120, value at 128 */
+            out8(*(const u16 *)(table + 120), *(const u8 *)(table + 128));
+    }
+}
+
+static void reset_by_triple_fault(void)
+{
+    struct PACKED {
+        u16 limit;
+        u64 base;
+    } nothing = {0, 0};
+
+    asm volatile("lidt %0; ud2" : : "m"(nothing));
+}
+
+static void reset_by_cf9(void)
+{
+    out8(0xcf9, 2);
+    out8(0xcf9, 6);
+}
+
+static void reset_by_keyboard(void)
+{
+    out8(0x64, 0xfe);
+}
+
+static void reset_by_port_92(void)
+{
+    out8(0x92, 1);
+}
+
+static const struct {
+    const char *name;
+    void (*reset)(void);
+} methods[] = {
+    {"fadt", reset_by_fadt},         {"triple", reset_by_triple_fault}, {"cf9", reset_by_cf9},
+    {"keyboard", reset_by_keyboard}, {"port92", reset_by_port_92},
+};
+
+/* What a machine has right after its creation, and what this guest changes before it resets. */
+static const char *what_is_old(void)
+{
+    if (*(volatile u64 *)MARKER)
+        return "memory";
+    if (rdmsr(MSR_APIC_BASE) != 0xfee00900)
+        return "the local APIC's base";
+    if (lapic_read(LAPIC_TPR) || lapic_read(LAPIC_DIVIDE) || lapic_read(LAPIC_INITIAL))
+        return "the local APIC";
+    if (ioapic_read(0x12) != 0x10000)
+        return "the IOAPIC";
+    if (in8(0x3ff))
+        return "the serial port";
+    out8(0x70, 0x50);
+    if (in8(0x71))
+        return "CMOS memory";
+    return NULL;
+}
+
+static void make_old(void)
+{
+    *(volatile u64 *)MARKER = 1;
+    lapic_setup();
+    lapic_write(LAPIC_TPR, 0x50);
+    lapic_write(LAPIC_DIVIDE, 3);
+    lapic_write(LAPIC_INITIAL, 1000000);
+    ioapic_route(1, 0x77);
+    out8(0x3ff, 0x5a);
+    out8(0x70, 0x50);
+    out8(0x71, 1);
+    pic_setup(0x20, 0x28);
+    pic_mask(0);
+    wrmsr(MSR_APIC_BASE, 0xfee00d00);
+}
+
+void guest_main(void)
+{
+    const char *old = what_is_old();
+    unsigned i;
+
+    if (old)
+        bail_out("%s is not as new", old);
+    say("boot: all as new");
+    make_old();
+    for (i = 0; i < ARRAY_SIZE(methods); i++)
+        if (word_given(methods[i].name))
+            methods[i].reset();
+    delay_us(1000000);
+    bail_out("no reset came");
+}

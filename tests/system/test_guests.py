@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Several tiny guests in one boot: the well-behaved ones beside hostile ones, every way to reset, and the monitor's view."""
+import re
+
+from support import MONITOR_KEY
+
+PLAN = re.compile(r'^1\.\.([0-9]+)$', re.M)
+RESULT = re.compile(r'^(not )?ok ([0-9]+) (.*)$', re.M)
+MONITOR_PROMPT = r'lintel> '
+
+
+def guest(name, **keys):
+    return {'kernel': name + '.elf', 'memory': '64M', **keys}
+
+
+def command(machine, line):
+    """What the monitor answers. Log lines of VMs that go on may stand between."""
+    machine.sendline(line)
+    machine.expect(re.escape(line) + r'\r\n')
+    machine.expect(MONITOR_PROMPT)
+    return machine.child.before.replace('\r', '')
+
+
+def console_of(machine, vm):
+    """Everything on a VM's console, replayed: no log line has come between its characters."""
+    machine.sendline('console ' + vm)
+    machine.expect(r'-- console of VM %s; [^\n]*\n' % re.escape(vm))
+    machine.send(MONITOR_KEY)
+    machine.expect(r'\r\n-- monitor; ')
+    text = machine.child.before.replace('\r', '')
+    machine.expect(MONITOR_PROMPT)
+    return text
+
+
+def judge_tap(text):
+    plan, results = PLAN.search(text), RESULT.findall(text)
+    assert plan, text
+    assert [what for bad, _, what in results if bad] == [], text
+    assert [int(number) for _, number, _ in results] == list(range(1, int(plan.group(1)) + 1)), text
+
+
+def wait_for_log(machine, *sentences):
+    """Until each of these has been in the log, in any order."""
+    while True:
+        missing = [one for one in sentences if not re.search(one, machine.output)]
+        if not missing:
+            return
+        machine.expect(missing)
+
+
+def end(machine):
+    """Out of every VM, by the operator's word."""
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+def test_together(emulator):
+    """Guests that test the same devices at the same time do not feel one another."""
+    names = ['cpuid', 'exceptions', 'hypercall', 'interrupts', 'mmio', 'msr', 'ports', 'timers']
+    # One that waits at the end keeps the machine, so that the consoles can be read.
+    vms = {'vm ' + name: guest(name) for name in names}
+    machine = emulator({**vms, 'vm last': guest('spin_cli')})
+    wait_for_log(machine, *['VM %s: has powered itself off' % name for name in names])
+    machine.send(MONITOR_KEY)
+    machine.expect(MONITOR_PROMPT)
+    for name in names:
+        judge_tap(console_of(machine, name))
+    end(machine)
+
+
+def test_hostile(emulator):
+    """Whatever one guest does, the one beside it passes its test of clocks, and the operator keeps the machine."""
+    machine = emulator({'vm good': guest('timers'), 'vm triple': guest('triple'), 'vm hole': guest('hole'),
+                        'vm spin': guest('spin_cli'), 'vm garbage': guest('garbage')})
+    wait_for_log(machine, 'VM good: has powered itself off', 'VM triple: stopped: the third triple fault',
+                 'VM hole: stopped: ')
+    assert len(re.findall(r'VM triple: triple fault', machine.output)) == 3
+    machine.send(MONITOR_KEY)
+    machine.expect(MONITOR_PROMPT)
+    judge_tap(console_of(machine, 'good'))
+    assert console_of(machine, 'triple').count('triple fault ahead') == 3
+    listed = command(machine, 'vm list')
+    assert re.search(r'^good +powered off ', listed, re.M), listed
+    assert re.search(r'^spin +running ', listed, re.M), listed
+    assert re.search(r'^triple +stopped .* third triple fault', listed, re.M), listed
+    assert re.search(r'^ +[1-9][0-9]*  physical interrupt$', command(machine, 'stats spin'), re.M)
+    command(machine, 'vm stop garbage')
+    # Stopped VMs begin anew when they are asked to.
+    machine.sendline('vm reset good')
+    machine.expect(r'VM good: started')
+    machine.expect(r'VM good: has powered itself off')
+    machine.sendline('vm reset hole')
+    machine.expect(r'VM hole: stopped: ')
+    machine.sendline('')
+    machine.expect(MONITOR_PROMPT)
+    machine.sendline('vm stop spin')
+    machine.expect('No VM runs any more: ')
+    end(machine)
+
+
+def test_resets(emulator):
+    """Each method boots the VM anew, again and again, and finds the machine as it was made."""
+    methods = ['cf9', 'keyboard', 'fadt', 'port92']
+    machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in methods})
+    wait_for_log(machine, *[r'(?s)(VM %s: reset .*){3}' % method for method in methods])
+    machine.send(MONITOR_KEY)
+    machine.expect(MONITOR_PROMPT)
+    for method in methods:
+        machine.sendline('vm stop ' + method)
+        machine.expect('VM %s: stopped: by the operator' % method)
+    machine.sendline('')
+    machine.expect(MONITOR_PROMPT)
+    for method in methods:
+        text = console_of(machine, method)
+        assert 'Bail out' not in text, text
+        assert text.count('# boot: all as new') >= 3, text
+    end(machine)
+
+
+def test_triple_fault_resets(emulator):
+    """A triple fault tells reason, registers and code bytes, and resets; only the third within 10 s is the end."""
+    machine = emulator({'vm triple': guest('resets', cmdline='triple')})
+    machine.expect(r'VM triple: stopped: the third triple fault')
+    machine.expect(MONITOR_PROMPT)
+    text = console_of(machine, 'triple')
+    assert text.count('# boot: all as new') == 3 and 'Bail out' not in text, text
+    assert re.search(r'(?i)rip[ =:]+(0x)?[0-9a-f]+', machine.output)
+    # UD2 stands where it happened.
+    assert '0f 0b' in machine.output.lower()
+    end(machine)
