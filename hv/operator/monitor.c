@@ -113,9 +113,7 @@ static void vm_start_command(struct vm *vm)
 
     if (error == -EALREADY)
         console_printf("VM %s runs already; `vm reset %s` would begin it anew.\n", vm->name, vm->name);
-    else if (error)
-        console_printf("VM %s could not be started (error %d): %s\n", vm->name, -error, vm->why);
-    else
+    else if (!error) /* else the log has just said why */
         console_printf("VM %s runs; `console %s` shows it.\n", vm->name, vm->name);
 }
 

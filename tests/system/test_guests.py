@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several tiny guests in one boot: the well-behaved ones beside hostile ones, every way to reset, and the monitor's view."""
+"""Several tiny guests in one boot: good ones beside hostile ones, every way to reset, and the monitor's view."""
 import re
 
 from support import MONITOR_KEY
@@ -69,7 +69,7 @@ def test_together(emulator):
 
 
 def test_hostile(emulator):
-    """Whatever one guest does, the one beside it passes its test of clocks, and the operator keeps the machine."""
+    """Whatever one guest does, its neighbour passes the test of clocks, and the operator keeps the machine."""
     machine = emulator({'vm good': guest('timers'), 'vm triple': guest('triple'), 'vm hole': guest('hole'),
                         'vm spin': guest('spin_cli'), 'vm garbage': guest('garbage')})
     wait_for_log(machine, 'VM good: has powered itself off', 'VM triple: stopped: the third triple fault',
@@ -118,7 +118,7 @@ def test_resets(emulator):
 
 
 def test_triple_fault_resets(emulator):
-    """A triple fault tells reason, registers and code bytes, and resets; only the third within 10 s is the end."""
+    """A triple fault tells reason, registers and code bytes, and resets; the third within 10 s is the end."""
     machine = emulator({'vm triple': guest('resets', cmdline='triple')})
     machine.expect(r'VM triple: stopped: the third triple fault')
     machine.expect(MONITOR_PROMPT)

@@ -275,7 +275,7 @@ static void test_lives(void **state)
     assert_string_equal(said, "VM web runs already; `vm reset web` would begin it anew.\n> ");
     start_result = -ENOMEM;
     type("vm start db");
-    assert_string_equal(said, "VM db could not be started (error 12): its disk burnt\n> ");
+    assert_string_equal(said, "> "); /* vm_start has said why, in the log */
     start_result = 0;
     type("vm reset web");
     assert_string_equal(happened, "reset web: by the operator;");
