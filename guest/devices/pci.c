@@ -11,7 +11,8 @@
 #define ADDRESS_PORT     0xcf8
 #define DATA_PORT        0xcfc
 #define ADDRESS_ENABLE   BIT(31)
-#define ADDRESS_WRITABLE (ADDRESS_ENABLE | BITS(23, 2))
+#define ADDRESS_EXTENDED BITS(27, 24) /* register bits 11:8, an AMD extension that Linux tries */
+#define ADDRESS_WRITABLE (ADDRESS_ENABLE | BITS(27, 2))
 #define ADDRESS_FUNCTION BITS(23, 8)
 
 /*
@@ -29,7 +30,7 @@ static u32 config_read(u32 address)
 {
     u32 index = (address & 0xfc) / 4;
 
-    if ((address & ADDRESS_ENABLE) == 0 || (address & ADDRESS_FUNCTION) != 0)
+    if ((address & ADDRESS_ENABLE) == 0 || (address & (ADDRESS_EXTENDED | ADDRESS_FUNCTION)) != 0)
         return ~0u;
     return index < ARRAY_SIZE(host_bridge) ? host_bridge[index] : 0;
 }

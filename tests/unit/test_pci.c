@@ -27,7 +27,7 @@ static void test_mechanism(void **state)
     port_out(0xcf8, 4, 0x80000000);
     assert_int_equal(port_in(0xcf8, 4), 0x80000000);
     port_out(0xcf8, 4, ~0u);
-    assert_int_equal(port_in(0xcf8, 4), 0x80fffffc);
+    assert_int_equal(port_in(0xcf8, 4), 0x8ffffffc);
 }
 
 static void test_host_bridge(void **state)
@@ -52,6 +52,8 @@ static void test_nobody_else(void **state)
     assert_int_equal(config(0, 0, 1, 0), ~0u);
     assert_int_equal(config(0, 1, 0, 0), ~0u);
     assert_int_equal(config(255, 31, 7, 0xfc), ~0u);
+    port_out(0xcf8, 4, 0x81000000); /* an extended register of the bridge */
+    assert_int_equal(port_in(0xcfc, 4), ~0u);
     port_out(0xcf8, 4, 0); /* not enabled */
     assert_int_equal(port_in(0xcfc, 4), ~0u);
 }
