@@ -5,7 +5,7 @@ A guest's source may say in its first lines what it needs (one pair per line):
     // conf: memory = 128M            a key of its [vm] section
     // emulate: --cpu=phenom,+npt     an option of tools/emulate
     // console: regular expression    what must stand in the log or on the console besides
-    // hostile: how it ends           no TAP: tests/system/test_guests.py runs it beside others
+    // hostile: how it ends           no TAP: tests/system/test_tiny_guests.py runs it beside others
 """
 import re
 

@@ -2,7 +2,7 @@
 /*
  * Resets itself for ever, by the method that the command line names; says at each start whether the machine
  * is as new. Nothing in the machine outlives a reset, so the counting is done outside, by
- * tests/system/test_guests.py.
+ * tests/system/test_tiny_guests.py.
  */
 // hostile: it never ends by itself
 #include "lib/apic.h"
