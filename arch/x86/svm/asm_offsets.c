@@ -21,4 +21,5 @@ void asm_offsets(void)
     GPR_OFFSET(R13);
     GPR_OFFSET(R14);
     GPR_OFFSET(R15);
+    OFFSET(VCPU_REQUESTS, offsetof(struct vcpu, requests));
 }

@@ -141,7 +141,7 @@ void svm_asid_ensure(struct svm_vcpu *svm)
     if (cpu->next_asid >= svm_features.asids) {
         cpu->generation++;
         cpu->next_asid = 1;
-        svm->vmcb->control.tlb_control = TLB_FLUSH_ALL;
+        svm->vmcb.control.tlb_control = TLB_FLUSH_ALL;
     }
     svm->asid_generation = cpu->generation;
     svm->asid_cpu = index;
@@ -153,7 +153,7 @@ void svm_tlb_flush(struct vcpu *vcpu)
     struct svm_vcpu *svm = svm_of(vcpu);
 
     if (svm_features.flush_by_asid) {
-        svm->vmcb->control.tlb_control = TLB_FLUSH_ASID;
+        svm->vmcb.control.tlb_control = TLB_FLUSH_ASID;
         return;
     }
     svm->asid_generation = 0;

@@ -61,7 +61,7 @@ static const struct reason msr_reasons[2] = {
 /* The first exit on a page, prefixes before the opcode, unusual modes, changed bytes: the decoder tells, or 0. */
 static __attribute__((noinline, cold)) u8 opcode_length_slow(struct vcpu *vcpu, const struct opcode *opcode)
 {
-    const struct vmcb_save *save = &svm_of(vcpu)->vmcb->save;
+    const struct vmcb_save *save = &svm_of(vcpu)->vmcb.save;
     struct instruction instruction;
 
     if ((save->cs.attributes & SEGMENT_LONG) && (save->efer & EFER_LMA) && !(save->cr4 & CR4_LA57))
@@ -115,7 +115,7 @@ static void decode_nested_fault(const struct vmcb_control *control, struct vmexi
 /* MOV to or from CR8; without decode assists (EXITINFO1 bit 63) the register number stands in the instruction alone. */
 static bool decode_cr8(struct vcpu *vcpu, struct vmexit *x, bool write)
 {
-    struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+    const struct vmcb *vmcb = &svm_of(vcpu)->vmcb;
     struct instruction instruction;
 
     x->kind = EXIT_CR;
@@ -137,7 +137,7 @@ static bool decode_cr8(struct vcpu *vcpu, struct vmexit *x, bool write)
 
 static bool decode_exception(struct svm_vcpu *svm, struct vmexit *x)
 {
-    u8 vector = (u8)(svm->vmcb->control.exit_code - VMEXIT_EXCEPTION);
+    u8 vector = (u8)(svm->vmcb.control.exit_code - VMEXIT_EXCEPTION);
 
     x->length = 0;
     if (vector == VECTOR_DB && svm->nmi_step && !svm_step_exit(svm)) {
@@ -149,8 +149,8 @@ static bool decode_exception(struct svm_vcpu *svm, struct vmexit *x)
     }
     x->kind = EXIT_EXCEPTION;
     x->exception.vector = vector;
-    x->exception.error_code = (u32)svm->vmcb->control.exit_info1;
-    x->exception.address = svm->vmcb->control.exit_info2;
+    x->exception.error_code = (u32)svm->vmcb.control.exit_info1;
+    x->exception.address = svm->vmcb.control.exit_info2;
     return true;
 }
 
@@ -166,7 +166,7 @@ static void decode_raw(const struct vmcb_control *control, u8 kind, struct vmexi
 /* Exits that are rare, or need more than their row. false: nothing to dispatch, enter again. */
 static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, struct svm_vcpu *svm, struct vmexit *x)
 {
-    struct vmcb_control *control = &svm->vmcb->control;
+    struct vmcb_control *control = &svm->vmcb.control;
     u64 code = control->exit_code;
 
     if ((u32)code == VMEXIT_INVALID) {
@@ -224,16 +224,16 @@ static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu)
     struct svm_vcpu *svm = svm_of(vcpu);
 
     vmcb_set_dr6(svm, vmcb_dr6(svm) | BIT(14));
-    if (!(svm->vmcb->control.event_inject & EVENT_VALID))
+    if (!(svm->vmcb.control.event_inject & EVENT_VALID))
         vcpu_inject_exception(vcpu, VECTOR_DB);
 }
 
 #ifdef LINTEL_DEBUG
 /* A field that changed although its clean bit says otherwise would be ignored by a CPU that caches: panic here instead. */
-static void check_clean(struct svm_vcpu *svm)
+static void check_clean(const struct svm_vcpu *svm)
 {
-#define CHECK_FIELD(name, type, member, bit)                                                              \
-    if ((svm->clean & (bit)) && memcmp(&svm->vmcb->member, &svm->last.member, sizeof(svm->vmcb->member))) \
+#define CHECK_FIELD(name, type, member, bit)                                                            \
+    if ((svm->clean & (bit)) && memcmp(&svm->vmcb.member, &svm->last.member, sizeof(svm->vmcb.member))) \
         panic("VMCB field " #name " changed under a set clean bit");
     VMCB_CACHED_FIELDS(CHECK_FIELD)
 #undef CHECK_FIELD
@@ -241,10 +241,11 @@ static void check_clean(struct svm_vcpu *svm)
 
 static void remember_clean(struct svm_vcpu *svm)
 {
-    svm->last = *svm->vmcb;
+    svm->clean = CLEAN_ALL;
+    svm->last = svm->vmcb;
 }
 #else
-static inline void check_clean(struct svm_vcpu *svm)
+static inline void check_clean(const struct svm_vcpu *svm)
 {
     (void)svm;
 }
@@ -255,16 +256,19 @@ static inline void remember_clean(struct svm_vcpu *svm)
 }
 #endif
 
-/* Called by the world switch after each exit. Returns whether to enter the guest again. */
-bool svm_handle_exit(struct vcpu *vcpu)
+/*
+ * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait: then
+ * svm_prepare_entry is asked.
+ */
+void svm_handle_exit(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
-    struct vmcb *vmcb = svm->vmcb;
+    struct vmcb *vmcb = &svm->vmcb;
     struct vmexit x;
 
     vcpu->regs.gpr[RAX] = vmcb->save.rax;
     vcpu->regs.rip = vmcb->save.rip;
-    svm->clean = CLEAN_ALL;
+    vmcb->control.clean = svm_features.clean_mask;
     vmcb->control.tlb_control = TLB_KEEP;
     remember_clean(svm);
     if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
@@ -273,17 +277,21 @@ bool svm_handle_exit(struct vcpu *vcpu)
     if (likely(decode(vcpu, vmcb, &x)))
         exit_dispatch(vcpu, &x);
 
+    vmcb->save.rax = vcpu->regs.gpr[RAX];
     if (vcpu->regs.rip != vmcb->save.rip) {
         vmcb->save.rip = vcpu->regs.rip;
         vmcb->control.shadow = 0; /* of the instruction that is over */
         if (unlikely(vmcb->save.rflags & RFLAGS_TF))
             single_step_trap(vcpu);
     }
-    vmcb->save.rax = vcpu->regs.gpr[RAX];
-    if (unlikely(READ_ONCE(vcpu->requests)) && !exit_prepare_entry(vcpu))
-        return false;
-    svm = svm_of(vcpu);
     check_clean(svm);
-    vmcb->control.clean = svm->clean & svm_features.clean_mask;
-    return true;
+}
+
+/* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
+bool svm_prepare_entry(struct vcpu *vcpu)
+{
+    bool enter = exit_prepare_entry(vcpu);
+
+    check_clean(svm_of(vcpu));
+    return enter;
 }

@@ -22,7 +22,7 @@ void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 
     if (event->has_error)
         word |= EVENT_ERROR_VALID | (u64)event->error_code << 32;
-    svm->vmcb->control.event_inject = word;
+    svm->vmcb.control.event_inject = word;
     if (event->type != EVENT_NMI)
         return;
     svm->nmi_masked = true;
@@ -31,7 +31,7 @@ void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 
 bool svm_event_pending(const struct vcpu *vcpu, struct vcpu_event *event)
 {
-    u64 word = svm_of(vcpu)->vmcb->control.event_inject;
+    u64 word = svm_of(vcpu)->vmcb.control.event_inject;
 
     if (!(word & EVENT_VALID))
         return false;
@@ -49,7 +49,7 @@ bool svm_event_pending(const struct vcpu *vcpu, struct vcpu_event *event)
 
 bool svm_interrupt_allowed(const struct vcpu *vcpu)
 {
-    const struct vmcb *vmcb = svm_of(vcpu)->vmcb;
+    const struct vmcb *vmcb = &svm_of(vcpu)->vmcb;
 
     return (vmcb->save.rflags & RFLAGS_IF) && !(vmcb->control.shadow & SHADOW_INTERRUPT) &&
            !(vmcb->control.event_inject & EVENT_VALID);
@@ -60,7 +60,7 @@ bool svm_nmi_allowed(const struct vcpu *vcpu)
 {
     const struct svm_vcpu *svm = svm_of(vcpu);
 
-    return !svm->nmi_masked && !(svm->vmcb->control.event_inject & EVENT_VALID);
+    return !svm->nmi_masked && !(svm->vmcb.control.event_inject & EVENT_VALID);
 }
 
 /* A virtual interrupt of highest priority that is intercepted before it is delivered: an exit as soon as IF opens. */
@@ -89,12 +89,12 @@ void svm_nmi_window(struct vcpu *vcpu)
  */
 void svm_redeliver(struct svm_vcpu *svm)
 {
-    u64 word = svm->vmcb->control.exit_int_info;
+    u64 word = svm->vmcb.control.exit_int_info;
     u64 type = word & EVENT_TYPE, vector = word & EVENT_VECTOR;
 
     if (type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == 3 || vector == 4)))
         return;
-    svm->vmcb->control.event_inject = word;
+    svm->vmcb.control.event_inject = word;
 }
 
 /*
@@ -105,8 +105,8 @@ void svm_iret_exit(struct svm_vcpu *svm)
 {
     vmcb_set_intercept1(svm, vmcb_intercept1(svm) & ~(u32)INTERCEPT_IRET);
     svm->nmi_step = true;
-    svm->nmi_step_guest = svm->vmcb->save.rflags & RFLAGS_TF;
-    svm->vmcb->save.rflags |= RFLAGS_TF;
+    svm->nmi_step_guest = svm->vmcb.save.rflags & RFLAGS_TF;
+    svm->vmcb.save.rflags |= RFLAGS_TF;
 }
 
 /* The trap after that IRET. Returns whether the guest itself was stepping and must get it. */

@@ -4,6 +4,7 @@
 #define ARCH_X86_SVM_SVM_H
 
 #include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/paging.h"
 #include "arch/x86/machine/percpu.h"
 #include "arch/x86/svm/vmcb.h"
 #include "hv/run/engine.h"
@@ -52,6 +53,11 @@ void svm_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment 
 void svm_paging_get(struct vcpu *vcpu, struct guest_paging *paging);
 void svm_tsc_offset_changed(struct vcpu *vcpu);
 
+static inline hpa_t svm_vmcb_hpa(const struct svm_vcpu *svm)
+{
+    return virt_to_phys(&svm->vmcb);
+}
+
 /* What a walk of the guest's page tables starts from. */
 static inline void svm_paging_fill(const struct vmcb *vmcb, struct guest_paging *paging)
 {
@@ -64,7 +70,8 @@ static inline void svm_paging_fill(const struct vmcb *vmcb, struct guest_paging 
 }
 
 /* exit.c */
-bool svm_handle_exit(struct vcpu *vcpu);
+void svm_handle_exit(struct vcpu *vcpu);
+bool svm_prepare_entry(struct vcpu *vcpu);
 
 /* inject.c */
 void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event);

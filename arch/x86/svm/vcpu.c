@@ -84,12 +84,7 @@ int svm_vcpu_create(struct vcpu *vcpu)
 
     if (!svm)
         return -ENOMEM;
-    svm->vmcb = memory_alloc(sizeof(*svm->vmcb), owner);
-    if (!svm->vmcb) {
-        memory_free(svm, sizeof(*svm), owner);
-        return -ENOMEM;
-    }
-    svm->vmcb_hpa = virt_to_phys(svm->vmcb);
+    assert(IS_ALIGNED((u64)svm, PAGE_SIZE));
     vcpu->engine = svm;
     controls_init(svm, vcpu);
     return 0;
@@ -101,7 +96,6 @@ void svm_vcpu_destroy(struct vcpu *vcpu)
     struct svm_vcpu *svm = svm_of(vcpu);
 
     assert(!svm->loaded);
-    memory_free(svm->vmcb, sizeof(*svm->vmcb), owner);
     memory_free(svm, sizeof(*svm), owner);
     vcpu->engine = NULL;
 }
@@ -116,11 +110,11 @@ void svm_vcpu_load(struct vcpu *vcpu)
 
     assert(!svm->loaded);
     exception_use_stacks(false);
-    asm volatile("vmload %0" : : "a"(svm->vmcb_hpa) : "memory");
+    asm volatile("vmload %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
     svm->loaded = true;
     svm_asid_ensure(svm);
     /* Another vCPU may have run here, or this one elsewhere: nothing cached of this VMCB can be trusted. */
-    svm->clean = 0;
+    svm_clean_forget(svm);
 }
 
 void svm_vcpu_put(struct vcpu *vcpu)
@@ -128,7 +122,7 @@ void svm_vcpu_put(struct vcpu *vcpu)
     struct svm_vcpu *svm = svm_of(vcpu);
 
     assert(svm->loaded);
-    asm volatile("vmsave %0" : : "a"(svm->vmcb_hpa) : "memory");
+    asm volatile("vmsave %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
     svm->loaded = false;
     svm_host_state_load();
     exception_use_stacks(true);
@@ -138,30 +132,29 @@ void svm_vcpu_run(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
 
-    svm->vmcb->save.rax = vcpu->regs.gpr[RAX];
-    svm->vmcb->save.rip = vcpu->regs.rip;
-    svm->vmcb->control.clean = svm->clean & svm_features.clean_mask;
-    svm_enter_guest(vcpu, svm->vmcb_hpa);
+    svm->vmcb.save.rax = vcpu->regs.gpr[RAX];
+    svm->vmcb.save.rip = vcpu->regs.rip;
+    svm_enter_guest(vcpu, svm_vmcb_hpa(svm));
 }
 
 /* Bring the lazily switched part of the VMCB up to date before it is read. */
 static void save_lazy_state(struct svm_vcpu *svm)
 {
     if (svm->loaded)
-        asm volatile("vmsave %0" : : "a"(svm->vmcb_hpa) : "memory");
+        asm volatile("vmsave %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
 }
 
 /* ... and carry a change of it to the CPU. */
 static void load_lazy_state(struct svm_vcpu *svm)
 {
     if (svm->loaded)
-        asm volatile("vmload %0" : : "a"(svm->vmcb_hpa) : "memory");
+        asm volatile("vmload %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
 }
 
 /* Registers that have no clean bit; those that have one go through their accessors. */
 static u64 *register_plain(struct svm_vcpu *svm, enum vcpu_register which)
 {
-    struct vmcb_save *save = &svm->vmcb->save;
+    struct vmcb_save *save = &svm->vmcb.save;
 
     switch (which) {
     case REGISTER_RSP: return &save->rsp;
@@ -226,7 +219,7 @@ void svm_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
 
 static struct vcpu_segment *segment_at(struct svm_vcpu *svm, enum segment which)
 {
-    struct vmcb_save *save = &svm->vmcb->save;
+    struct vmcb_save *save = &svm->vmcb.save;
     struct vcpu_segment *const segments[SEGMENT_COUNT] = {
         [SEGMENT_ES] = &save->es,     [SEGMENT_CS] = &save->cs, [SEGMENT_SS] = &save->ss,
         [SEGMENT_DS] = &save->ds,     [SEGMENT_FS] = &save->fs, [SEGMENT_GS] = &save->gs,
@@ -284,7 +277,7 @@ static bool state_is_possible(const struct vcpu_state *state)
 int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
-    struct vmcb_save *save = &svm->vmcb->save;
+    struct vmcb_save *save = &svm->vmcb.save;
 
     if (!state_is_possible(state))
         return -EINVAL;
@@ -298,20 +291,20 @@ int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     load_lazy_state(svm);
     for (unsigned i = 0; i < REGISTER_COUNT; i++)
         svm_register_set(vcpu, (enum vcpu_register)i, state->registers[i]);
-    svm->vmcb->control.shadow = 0;
-    svm->vmcb->control.event_inject = 0;
+    svm->vmcb.control.shadow = 0;
+    svm->vmcb.control.event_inject = 0;
     svm->nmi_masked = false;
     svm->nmi_step = false;
     svm->nmi_window = false;
     vmcb_set_v_intr(svm, V_INTR_MASKING);
     vmcb_set_intercept1(svm, vmcb_intercept1(svm) & ~(u32)(INTERCEPT_VINTR | INTERCEPT_IRET));
-    svm->clean = 0;
+    svm_clean_forget(svm);
     return 0;
 }
 
 void svm_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
 {
-    svm_paging_fill(svm_of(vcpu)->vmcb, paging);
+    svm_paging_fill(&svm_of(vcpu)->vmcb, paging);
 }
 
 void svm_tsc_offset_changed(struct vcpu *vcpu)

@@ -191,11 +191,9 @@ _Static_assert(sizeof(struct vcpu_segment) == 16, "segments lie in the VMCB as v
 #define CLEAN_CR2        BIT(9)
 #define CLEAN_ALL        BITS(9, 0)
 
-/* The engine's part of a vCPU. */
+/* The engine's part of a vCPU; page aligned. */
 struct svm_vcpu {
-    struct vmcb *vmcb;
-    hpa_t vmcb_hpa;
-    u32 clean;           /* what has not changed since the last exit */
+    struct vmcb vmcb;    /* first: one pointer finds both */
     u32 asid_generation; /* of asid_cpu's counter when the ASID was given */
     u32 asid_cpu;
     bool loaded;         /* FS, GS, TR, LDTR and the syscall MSRs are on the CPU, not in the VMCB */
@@ -204,9 +202,24 @@ struct svm_vcpu {
     bool nmi_step_guest; /* the guest was stepping by itself */
     bool nmi_window;     /* somebody waits for the end of the masking */
 #ifdef LINTEL_DEBUG
+    u32 clean;        /* as the clean bits would be on a CPU that has them */
     struct vmcb last; /* as the CPU left it */
 #endif
 };
+
+/* This part of the VMCB is not what the CPU may have cached. */
+static inline void svm_clean_clear(struct svm_vcpu *svm, u32 bits)
+{
+    svm->vmcb.control.clean &= ~bits;
+#ifdef LINTEL_DEBUG
+    svm->clean &= ~bits;
+#endif
+}
+
+static inline void svm_clean_forget(struct svm_vcpu *svm)
+{
+    svm_clean_clear(svm, CLEAN_ALL);
+}
 
 /* Each field that clean bits cover: name, type, member, bit. Accessors and the debug check follow from this list. */
 #define VMCB_CACHED_FIELDS(X)                                                    \
@@ -242,12 +255,12 @@ struct svm_vcpu {
 #define VMCB_ACCESSORS(name, type, member, bit)                          \
     static inline type vmcb_##name(const struct svm_vcpu *svm)           \
     {                                                                    \
-        return svm->vmcb->member;                                        \
+        return svm->vmcb.member;                                         \
     }                                                                    \
     static inline void vmcb_set_##name(struct svm_vcpu *svm, type value) \
     {                                                                    \
-        svm->vmcb->member = value;                                       \
-        svm->clean &= ~(u32)(bit);                                       \
+        svm->vmcb.member = value;                                        \
+        svm_clean_clear(svm, (u32)(bit));                                \
     }
 VMCB_CACHED_FIELDS(VMCB_ACCESSORS)
 #undef VMCB_ACCESSORS

@@ -8,7 +8,7 @@
 bits 64
 default rel
 
-extern svm_handle_exit
+extern svm_handle_exit, svm_prepare_entry
 
 section .text
 
@@ -66,10 +66,17 @@ svm_enter_guest:
     mov [rax + VCPU_R14], r14
     mov [rax + VCPU_R15], r15
     stgi
+    mov rbx, rax            ; the vCPU: the compiler keeps RBX, and the guest's is saved
+    xor ebp, ebp            ; back traces end here, not in the guest
     mov rdi, rax
-    call svm_handle_exit    ; bool: enter again?
+    call svm_handle_exit
+    mov rdi, rbx
+    mov rax, [rsp + 8]
+    cmp dword [rbx + VCPU_REQUESTS], 0
+    je .enter
+    call svm_prepare_entry  ; bool: enter again?
     test al, al
-    mov rdi, [rsp]
+    mov rdi, rbx
     mov rax, [rsp + 8]
     jnz .enter
     add rsp, 24
