@@ -73,13 +73,12 @@ static int check_file(const struct load *load, struct bzimage *image)
     const struct boot_file *file = &load->config->kernel;
     const struct setup_header *header = &image->header;
     u64 sectors = header->setup_sects ? header->setup_sects : SETUP_SECTORS_DEFAULT;
-    u64 start = (sectors + 1) * SECTOR;
+    u64 start = (sectors + 1) * SECTOR, end = start + (u64)header->syssize * 16;
 
-    image->code_size = (u64)header->syssize * 16;
-    if (start > file->size || image->code_size > file->size - start)
+    if (end > file->size)
         return load_fail_kernel(load, -EINVAL, "is truncated: %llu bytes, and its header speaks of %llu",
-                                (unsigned long long)file->size,
-                                (unsigned long long)(start + image->code_size));
+                                (unsigned long long)file->size, (unsigned long long)end);
+    image->code_size = end - start;
     if (image->code_size <= ENTRY_64)
         return load_fail_kernel(load, -EINVAL, "has no code at its entry (syssize %u)", header->syssize);
     if ((u64)header->payload_offset + header->payload_length > image->code_size)

@@ -236,13 +236,14 @@ struct cpuid cpuid_policy_get(const struct cpuid_policy *policy, u32 leaf, u32 s
 {
     const struct cpuid_group *group = &policy->groups[leaf >> 30];
     const struct cpuid_subleaf *found;
+    struct cpuid none = {0};
 
     if (leaf_index(leaf) >= group->count)
-        return (struct cpuid){0};
-    found = subleaf ? subleaf_find(policy, leaf, subleaf) : NULL;
-    if (found)
-        return found->out;
-    return subleaf ? (struct cpuid){0} : group->leaves[leaf_index(leaf)];
+        return none;
+    if (!subleaf)
+        return group->leaves[leaf_index(leaf)];
+    found = subleaf_find(policy, leaf, subleaf);
+    return found ? found->out : none;
 }
 
 /* ------------------------------------------------------------------ exits */

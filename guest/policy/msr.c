@@ -14,8 +14,12 @@
 #define MSR_TSC_ADJUST     0x3b
 #define MSR_UCODE_REV      0x8b
 #define MSR_SYSENTER_CS    0x174
+#define MSR_SYSENTER_ESP   0x175
+#define MSR_SYSENTER_EIP   0x176
 #define MSR_MTRR_DEFAULT   0x2ff
 #define MSR_STAR           0xc0000081u
+#define MSR_LSTAR          0xc0000082u
+#define MSR_CSTAR          0xc0000083u
 #define MSR_SFMASK         0xc0000084u
 #define MSR_KERNEL_GS_BASE 0xc0000102u
 
@@ -219,35 +223,46 @@ static int efer_write(struct vcpu *vcpu, u32 msr, u64 value)
     return 0;
 }
 
-/* The registers of SYSCALL and SYSENTER, in the order of their numbers. */
-static enum vcpu_register system_call_register(u32 msr)
-{
-    static const u8 syscall[] = {REGISTER_STAR, REGISTER_LSTAR, REGISTER_CSTAR, REGISTER_SFMASK};
-    static const u8 sysenter[] = {REGISTER_SYSENTER_CS, REGISTER_SYSENTER_ESP, REGISTER_SYSENTER_EIP};
+/* The registers of SYSCALL, SYSENTER and SWAPGS; an address must be canonical. */
+struct system_call_msr {
+    u32 msr;
+    u8 which; /* enum vcpu_register */
+    bool address;
+};
+static const struct system_call_msr system_call_msrs[] = {
+    {MSR_SYSENTER_CS, REGISTER_SYSENTER_CS, false},
+    {MSR_SYSENTER_ESP, REGISTER_SYSENTER_ESP, true},
+    {MSR_SYSENTER_EIP, REGISTER_SYSENTER_EIP, true},
+    {MSR_STAR, REGISTER_STAR, false},
+    {MSR_LSTAR, REGISTER_LSTAR, true},
+    {MSR_CSTAR, REGISTER_CSTAR, true},
+    {MSR_SFMASK, REGISTER_SFMASK, false},
+    {MSR_KERNEL_GS_BASE, REGISTER_KERNEL_GS_BASE, true},
+};
 
-    if (msr == MSR_KERNEL_GS_BASE)
-        return REGISTER_KERNEL_GS_BASE;
-    return msr >= MSR_STAR ? syscall[msr - MSR_STAR] : sysenter[msr - MSR_SYSENTER_CS];
+static const struct system_call_msr *system_call_find(u32 msr)
+{
+    unsigned i = 0;
+
+    while (i < ARRAY_SIZE(system_call_msrs) - 1 && system_call_msrs[i].msr != msr)
+        i++;
+    return &system_call_msrs[i];
 }
 
 static int system_call_read(struct vcpu *vcpu, u32 msr, u64 *value)
 {
-    *value = engine->register_get(vcpu, system_call_register(msr));
+    *value = engine->register_get(vcpu, system_call_find(msr)->which);
     return 0;
-}
-
-static bool holds_address(u32 msr)
-{
-    return msr != MSR_STAR && msr != MSR_SFMASK && msr != MSR_SYSENTER_CS;
 }
 
 static int system_call_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
+    const struct system_call_msr *row = system_call_find(msr);
     bool canonical = (u64)((s64)(value << 16) >> 16) == value;
 
-    if (holds_address(msr) && !canonical)
+    if (row->address && !canonical)
         return -EINVAL;
-    engine->register_set(vcpu, system_call_register(msr), value);
+    engine->register_set(vcpu, row->which, value);
     return 0;
 }
 
@@ -292,7 +307,7 @@ static const struct msr_range rows[] = {
     {0x10a, 0x10a, NULL, NULL, "ARCH_CAPABILITIES: not offered"},
     {0x122, 0x122, NULL, NULL, "TSX_CTRL: no TSX"},
     {0x140, 0x140, NULL, NULL, "MISC_FEATURES_ENABLES: Linux probes it for CPUID faulting"},
-    {MSR_SYSENTER_CS, 0x176, system_call_read, system_call_write, "SYSENTER: where an engine lets them exit"},
+    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, system_call_read, system_call_write, "SYSENTER: where an engine lets them exit"},
     {0x179, 0x179, zero_read, NULL, "MCG_CAP: machine checks without a bank"},
     {0x17a, 0x17a, zero_read, write_ignored, "MCG_STATUS: cleared by kernels at start"},
     {0x1a0, 0x1a0, misc_enable_read, write_ignored, "MISC_ENABLE: Linux on Intel reads it unguarded"},
