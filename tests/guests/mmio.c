@@ -28,7 +28,7 @@ static void moves(void)
     FORM("movl (%%rdi), %%eax", 0x34, ~0ull, 0x34, 0x34);
     FORM("movl $0x56, (%%rdi)", 0, 0, 0x56, 0);
     FORM("movl %%eax, -16(%%rdi, %%rcx, 4)", 0, 0x78, 0x78, 0x78);
-    FORM("movl %%eax, 0xfee00080", 0, 0x79, 0x79, 0x79);
+    FORM("movabsl %%eax, 0xfee00080", 0, 0x79, 0x79, 0x79);
     FORM("addr32 movl %%eax, (%%edi)", 0, 0x7a, 0x7a, 0x7a);
     FORM("movzbl (%%rdi), %%eax", 0x9a, ~0ull, 0x9a, 0x9a);
     FORM("movsbl (%%rdi), %%eax", 0x9a, 0, 0x9a, 0xffffff9a);
