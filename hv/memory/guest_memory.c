@@ -185,9 +185,10 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
     return nested_map(&memory->nested, start, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
 }
 
-static __attribute__((noinline)) int largest_give(struct guest_memory *memory, gpa_t gpa)
+/* The largest page up to `most`: a first touch gives at most 2 MiB, since clearing 1 GiB would stop the CPU for long. */
+static __attribute__((noinline)) int largest_give(struct guest_memory *memory, gpa_t gpa, u64 most)
 {
-    int status = block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
+    int status = most < SIZE_1G ? -EAGAIN : block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
 
     if (status == -EAGAIN)
         status = block_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M);
@@ -203,7 +204,7 @@ static bool is_ram(const struct guest_memory *memory, gpa_t gpa)
     return false;
 }
 
-int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
+int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most)
 {
     int status;
 
@@ -215,9 +216,14 @@ int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
     else if (memory->page_limit == PAGE_SIZE)
         status = frame_give(memory, gpa);
     else
-        status = largest_give(memory, gpa);
+        status = largest_give(memory, gpa, most);
     spinlock_release(memory->lock);
     return status;
+}
+
+int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
+{
+    return guest_memory_give(memory, gpa, SIZE_2M);
 }
 
 int guest_memory_prefault(struct guest_memory *memory)
@@ -228,7 +234,7 @@ int guest_memory_prefault(struct guest_memory *memory)
         while (gpa < memory->regions[i].end) {
             u64 size = PAGE_SIZE, access;
             hpa_t hpa;
-            int status = guest_memory_fault(memory, gpa);
+            int status = guest_memory_give(memory, gpa, SIZE_1G);
 
             if (status != 0)
                 return status;

@@ -67,6 +67,8 @@ bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 by
  * -ENXIO: no RAM there (a device or a hole); -ENOMEM: the host has none left for tables.
  */
 int guest_memory_fault(struct guest_memory *memory, gpa_t gpa);
+/* The same with pages up to `most`, PAGE_SIZE to SIZE_1G, as far as page_limit allows. */
+int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
 
 /* Copy; RAM not yet given reads as zero without being given (read) or is given (write). -EFAULT: not all RAM; nothing is said
  * about how much was copied. Takes the VM's lock only when a frame must be given. */

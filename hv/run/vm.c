@@ -192,6 +192,11 @@ static void vm_reset(struct vm *vm)
     error = guest_memory_reset(&vm->memory);
     if (error)
         snprintf(why, sizeof(why), "its memory could not be reset");
+    if (!error && vm->config->prefault) {
+        error = guest_memory_prefault(&vm->memory);
+        if (error)
+            snprintf(why, sizeof(why), "its memory could not be given again");
+    }
     for (u32 i = 0; i < vm->vcpu_count && !error; i++)
         vcpu_reset(vm->vcpus[i]);
     if (!error)
