@@ -41,10 +41,16 @@ static inline u64 device_ticks_from_tsc(const struct device_clock *clock, u64 ts
     return (u64)((device_clock_product)tsc * clock->to_device >> clock->to_shift);
 }
 
-/* TSC ticks after which so many device ticks are over for sure. */
+/*
+ * TSC ticks after which so many device ticks are over for sure: the factor is raised by three units of its
+ * last place, one for its own rounding and two for that of the way back.
+ */
 static inline u64 device_ticks_to_tsc(const struct device_clock *clock, u64 ticks)
 {
-    return (u64)(((device_clock_product)ticks * clock->from_device + ticks) >> clock->from_shift) + 1;
+    device_clock_product product =
+        (device_clock_product)ticks * clock->from_device + 3 * (device_clock_product)ticks;
+
+    return (u64)(product >> clock->from_shift) + 1;
 }
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest's whole board for host tests of devices: two vCPUs that run no code, all devices on real buses and a real timer queue, and a
- * TSC that stands still until the test moves it. Link device_fakes.c and what its own `sources` of any test_<device>.c names.
+ * A guest's whole board for host tests of devices: two vCPUs that run no code, all devices on real buses and
+ * a real timer queue, and a TSC that stands still until the test moves it. Link device_fakes.c and what its
+ * own `sources` of any test_<device>.c names.
  */
 #ifndef TESTS_UNIT_DEVICE_FAKES_H
 #define TESTS_UNIT_DEVICE_FAKES_H
@@ -58,7 +59,10 @@ int take_interrupt(unsigned vcpu);
 /* Somebody types; the console tells the UART. */
 void board_type(const char *text);
 
-/* Every register of every device, written with bits of a fixed pseudo-random sequence: nothing may break. */
+/*
+ * A fixed pseudo-random sequence of accesses to these ports, with time and interrupts between: nothing may
+ * break.
+ */
 void board_abuse(u32 seed, unsigned rounds, u16 first, u16 last);
 
 #endif

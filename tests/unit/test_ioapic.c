@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* guest/devices/ioapic.c: pins to messages, levels, ends of interrupts. */
-// sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c guest/devices/calendar.c guest/devices/clock.c
-// sources: guest/devices/ioapic.c guest/devices/lapic.c guest/devices/lapic_base.c guest/devices/lapic_registers.c
-// sources: guest/devices/lapic_timer.c guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
+// sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c
+// sources: guest/devices/calendar.c guest/devices/clock.c guest/devices/ioapic.c guest/devices/lapic.c
+// sources: guest/devices/lapic_base.c guest/devices/lapic_registers.c guest/devices/lapic_timer.c
+// sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c
 #include <setjmp.h>
 #include <stdarg.h>
@@ -106,7 +107,9 @@ static void test_level(void **state)
     assert_int_equal(register_in(0x22), LEVEL | 0x39);
 }
 
-/* A level is seen when the mask goes, and at the end it does not come through a mask that was set meanwhile. */
+/*
+ * A level is seen when the mask goes, and at the end it does not come through a mask that was set meanwhile.
+ */
 static void test_masked_level(void **state)
 {
     (void)state;
