@@ -17,6 +17,7 @@
 #include "boot/memory.h"
 #include "drivers/acpi.h"
 #include "drivers/power.h"
+#include "drivers/screen.h"
 #include "drivers/serial.h"
 #include "drivers/vga_text.h"
 #include "drivers/wall_clock.h"
@@ -39,6 +40,7 @@ static struct config config;
 NORETURN static void refuse(const char *sentence)
 {
     log_error("halted: %s", sentence);
+    screen_draw();
     serial_flush();
     cpu_halt_for_ever();
 }
@@ -162,7 +164,6 @@ static void config_read(void)
 
 static void vms_start(void)
 {
-    struct console *first = NULL;
     u32 running = 0;
 
     for (u32 i = 0; i < config.vm_count; i++) {
@@ -173,10 +174,8 @@ static void vms_start(void)
             log_error("VM %s: no memory is left to describe it", config.vms[i].name);
             continue;
         }
-        if (!first) {
-            first = console;
-            console_focus(console);
-        }
+        if (!running)
+            console_focus(console); /* the first VM that runs has the line */
         if (vm_start(vm) == 0)
             running++;
     }
@@ -191,6 +190,7 @@ static void operator_start(void)
     static const struct monitor_host host = {.power_off = power_off, .reset = machine_reset};
 
     sched_init();
+    screen_draw_by(sched_timers(0));
     if (serial_take_interrupts(&acpi_info, cpus[0].apic_id))
         log_warning("the serial line's interrupt can't be routed: nothing can be typed");
     monitor_init(&host);

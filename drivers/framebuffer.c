@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Looks for the text screen: 8x16 glyphs on a linear RGB framebuffer of 15, 16, 24 or 32 bits per pixel. Called by screen.c.
- * One line of a glyph is 8 pixels, that is as many 8-byte words as a pixel has bytes; a table turns the 8 bits of the font into
- * the mask of these words, so a line costs one AND and one store per word. The background is black: all zeros in any format.
+ * One line of a glyph is 8 pixels, that is as many 8-byte words as a pixel has bytes; a table for each style holds these words
+ * for each of the 256 lines there can be, so a line is a short copy. The background is black: all zeros in any format.
  */
 #include "drivers/framebuffer.h"
 
@@ -25,8 +25,7 @@ static u8 *pixels;    /* NULL: not to be seen (yet) */
 static u64 early_cr3; /* the boot tables, on which pixels was found; 0 once it is mapped for good */
 static bool in_use;
 static u32 pixel_bytes;
-static u64 masks[256][PIXEL_BYTES_MAX];
-static u64 colours[SCREEN_STYLES][PIXEL_BYTES_MAX]; /* eight pixels of each */
+static u64 patterns[SCREEN_STYLES][256][PIXEL_BYTES_MAX];
 
 static const u32 style_rgb[SCREEN_STYLES] = {[STYLE_CONSOLE] = 0xc8c8c8, [STYLE_LOG] = 0x70d0ff};
 
@@ -35,19 +34,32 @@ static bool framebuffer_usable(void)
     return pixels && (!early_cr3 || read_cr3() == early_cr3);
 }
 
-static void draw(u32 row, u32 column, const struct screen_cell *old, struct screen_cell cell)
+/* Lines of the glyph that are shown already are skipped. words is pixel_bytes, a constant where it matters. */
+static inline __attribute__((always_inline)) void draw_lines(u8 *at, struct screen_cell old,
+                                                             struct screen_cell cell, u32 words)
 {
-    const unsigned char *glyph = font_glyphs[cell.character];
-    const unsigned char *shown = old && old->style == cell.style ? font_glyphs[old->character] : NULL;
-    u8 *at = pixels + (u64)row * FONT_HEIGHT * mode.pitch + (u64)column * FONT_WIDTH * pixel_bytes;
-    u32 line, word;
+    const unsigned char *shown = font_glyphs[old.character], *glyph = font_glyphs[cell.character];
+    bool recolour = old.style != cell.style;
+    u32 pitch = mode.pitch, line, word;
 
-    for (line = 0; line < FONT_HEIGHT; line++, at += mode.pitch) {
-        if (shown && shown[line] == glyph[line])
+    for (line = 0; line < FONT_HEIGHT; line++, at += pitch) {
+        const u64 *pattern = patterns[cell.style][glyph[line]];
+
+        if (shown[line] == glyph[line] && !(recolour && glyph[line]))
             continue;
-        for (word = 0; word < pixel_bytes; word++)
-            ((volatile loose_u64 *)at)[word] = masks[glyph[line]][word] & colours[cell.style][word];
+        for (word = 0; word < words; word++)
+            ((volatile loose_u64 *)at)[word] = pattern[word];
     }
+}
+
+static void draw(u32 row, u32 column, struct screen_cell old, struct screen_cell cell)
+{
+    u8 *at = pixels + (u64)row * FONT_HEIGHT * mode.pitch + (u64)column * FONT_WIDTH * pixel_bytes;
+
+    if (likely(pixel_bytes == 4))
+        draw_lines(at, old, cell, 4);
+    else
+        draw_lines(at, old, cell, pixel_bytes);
 }
 
 static struct screen_output output = {.usable = framebuffer_usable, .draw = draw};
@@ -64,24 +76,19 @@ static u32 pixel_value(u32 rgb)
            blue >> 3 << mode.blue_shift;
 }
 
-static void repeat_pixel(u64 to[static PIXEL_BYTES_MAX], u32 value, u8 which)
+/* The lowest bit is the rightmost pixel; with each bit the lines known so far come once more, with its pixel. */
+static void fill_patterns(u64 lines[256][PIXEL_BYTES_MAX], u32 value)
 {
-    u8 *at = (u8 *)to;
-    u32 pixel, byte;
+    u32 bit, line, word;
 
-    for (pixel = 0; pixel < FONT_WIDTH; pixel++)
-        for (byte = 0; byte < pixel_bytes; byte++)
-            *at++ = which & 0x80 >> pixel ? (u8)(value >> 8 * byte) : 0;
-}
+    for (bit = 0; bit < FONT_WIDTH; bit++) {
+        u64 pixel[PIXEL_BYTES_MAX] = {0};
 
-static void fill_tables(void)
-{
-    u32 i;
-
-    for (i = 0; i < ARRAY_SIZE(masks); i++)
-        repeat_pixel(masks[i], ~0u, (u8)i);
-    for (i = 0; i < SCREEN_STYLES; i++)
-        repeat_pixel(colours[i], pixel_value(style_rgb[i]), 0xff);
+        memcpy((u8 *)pixel + (FONT_WIDTH - 1 - bit) * pixel_bytes, &value, pixel_bytes);
+        for (line = 0; line < 1u << bit; line++)
+            for (word = 0; word < pixel_bytes; word++)
+                lines[line | 1u << bit][word] = lines[line][word] | pixel[word];
+    }
 }
 
 /* The loader's word is checked: a wrong pitch would write over something else. */
@@ -106,13 +113,16 @@ static u64 mode_bytes(void)
 
 int framebuffer_early(const struct boot_framebuffer *boot_mode)
 {
+    u32 style;
+
     mode = *boot_mode;
     if (!mode_possible())
         return -ENODEV;
     pixel_bytes = (mode.bits_per_pixel + 7u) / 8;
     output.columns = MIN(mode.width / FONT_WIDTH, (u32)SCREEN_COLUMNS_MAX);
     output.rows = MIN(mode.height / FONT_HEIGHT, (u32)SCREEN_ROWS_MAX);
-    fill_tables();
+    for (style = 0; style < SCREEN_STYLES; style++)
+        fill_patterns(patterns[style], pixel_value(style_rgb[style]));
     if (mode.address + mode_bytes() <= SIZE_4G) {
         pixels = phys_to_virt(mode.address);
         early_cr3 = read_cr3();
@@ -136,6 +146,6 @@ int framebuffer_remap(void)
         memset(mapped, 0, mode_bytes());
     pixels = mapped;
     early_cr3 = 0;
-    screen_redraw();
+    screen_draw();
     return 0;
 }

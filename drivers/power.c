@@ -9,6 +9,7 @@
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/paging.h"
 #include "arch/x86/machine/tsc.h"
+#include "drivers/screen.h"
 #include "drivers/serial.h"
 #include "hv/lib/log.h"
 
@@ -69,17 +70,24 @@ static void sleep_s5(void)
     wait_ms(2000);
 }
 
+/* Nothing draws or sends any more after this. */
+static void last_words_show(void)
+{
+    screen_draw();
+    serial_flush();
+}
+
 NORETURN static void give_up(const char *sentence)
 {
     log_error("%s; the machine is halted", sentence);
-    serial_flush();
+    last_words_show();
     cpu_halt_for_ever();
 }
 
 void power_off(void)
 {
     log_info("power off");
-    serial_flush();
+    last_words_show();
     if (!acpi || !acpi->pm1a_control || acpi->sleep_type_a == ACPI_SLEEP_UNKNOWN)
         give_up("power-off is not possible: the ACPI tables do not tell how");
     sleep_s5();
@@ -135,7 +143,7 @@ void machine_reset(void)
     size_t i;
 
     log_info("reset");
-    serial_flush();
+    last_words_show();
     for (i = 0; i < ARRAY_SIZE(ways); i++) {
         ways[i]();
         wait_ms(100);

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text screen: what it shows is kept in RAM, so that video memory, slow to read, is only ever written, and a cell that does not
- * change is not drawn. At the bottom the screen scrolls by a quarter of its height: redrawing it for each line would cost
- * more than printing the line. One lock, RANK_SINK. Control sequences: ECMA-48.
+ * The text screen. Whoever writes changes cells in RAM and nothing else; what differs from what is shown is drawn later, by a
+ * timer: most of what a booting guest prints has scrolled away before anybody could read it. Before there are timers, in a
+ * panic and before the machine stops (screen_draw) it is drawn at once. Video memory, slow to read, is only ever written. The
+ * rows are a ring, so that scrolling moves none. One lock, RANK_SINK. Control sequences: ECMA-48.
  */
 #include "drivers/screen.h"
 
+#include "arch/x86/machine/tsc.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
+#include "hv/lib/string.h"
 #include "hv/operator/console.h"
 
 #define ESCAPE         0x1b
+#define DELETE         0x7f
 #define PARAMETERS_MAX 3 /* two are used; the last one takes all that follow */
+
+/* From the first change to the drawing: short to the eye; long enough to draw a burst of lines as one. */
+#define DELAY_US 100000
+/* ... and at least so many times what the last drawing took: a slow screen takes no more than that part of the CPU. */
+#define DELAY_SHARE 256
 
 /* How far into a control sequence the console is. */
 enum sequence { SEQUENCE_NONE, SEQUENCE_ESCAPE, SEQUENCE_PARAMETERS };
@@ -19,64 +28,125 @@ enum sequence { SEQUENCE_NONE, SEQUENCE_ESCAPE, SEQUENCE_PARAMETERS };
 static struct {
     struct spinlock lock; /* guards all of this and the video memory */
     const struct screen_output *output;
-    u32 row, column; /* column may stand behind the last one: the next character begins a line */
+    struct screen_cell *line; /* the cells of the cursor's row */
+    u32 row, column;          /* column may stand behind the last one: the next character begins a line */
+    u32 top;                  /* which of the cells' rows is the uppermost */
     enum sequence sequence;
     u32 parameters[PARAMETERS_MAX];
     u32 parameter_count; /* completed by ';'; below PARAMETERS_MAX */
+    bool awaited;        /* the timer is set and will draw what changes */
+    struct timer timer;  /* without a queue at boot: what changes is drawn at once */
+    u64 draw_ticks;      /* what the timer's last drawing took */
     struct screen_cell cells[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX];
+    struct screen_cell shown[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX]; /* from the screen's uppermost row on */
 } screen = {.lock = SPINLOCK_INIT(RANK_SINK)};
 
-static const struct screen_cell blank = {' ', STYLE_CONSOLE};
+static const struct screen_cell blank_row[SCREEN_COLUMNS_MAX] = {
+    [0 ... SCREEN_COLUMNS_MAX - 1] = {' ', STYLE_CONSOLE}};
 
-static void cell_set(u32 row, u32 column, struct screen_cell cell)
+static struct screen_cell *row_cells(u32 row)
 {
-    struct screen_cell *at = &screen.cells[row][column], old = *at;
+    u32 index = screen.top + row;
 
-    if (old.character == cell.character && old.style == cell.style)
-        return;
-    *at = cell;
-    if (screen.output->usable())
-        screen.output->draw(row, column, &old, cell);
+    return screen.cells[index < screen.output->rows ? index : index - screen.output->rows];
 }
+
+/* ---------------------------------------------------------------- drawing */
+
+static void draw_row(u32 row, const struct screen_cell *cells)
+{
+    struct screen_cell *shown = screen.shown[row];
+    u32 column;
+
+    for (column = 0; column < screen.output->columns; column++) {
+        struct screen_cell old = shown[column], cell = cells[column];
+
+        if (old.character == cell.character && old.style == cell.style)
+            continue;
+        screen.output->draw(row, column, old, cell);
+        shown[column] = cell;
+    }
+}
+
+static void draw_changes(void)
+{
+    size_t bytes = screen.output->columns * sizeof(struct screen_cell);
+    u32 row;
+
+    if (!screen.output->usable())
+        return;
+    for (row = 0; row < screen.output->rows; row++)
+        if (memcmp(row_cells(row), screen.shown[row], bytes) != 0)
+            draw_row(row, row_cells(row));
+}
+
+static void timer_fired(struct timer *timer)
+{
+    u64 start = read_tsc();
+
+    (void)timer;
+    spinlock_take(&screen.lock);
+    screen.awaited = false;
+    draw_changes();
+    screen.draw_ticks = read_tsc() - start;
+    spinlock_release(&screen.lock);
+}
+
+static __attribute__((noinline)) void draw_soon(void)
+{
+    if (!screen.timer.queue) {
+        draw_changes();
+        return;
+    }
+    screen.awaited = true;
+    timer_set(&screen.timer, read_tsc() + MAX(tsc_from_us(DELAY_US), DELAY_SHARE * screen.draw_ticks));
+}
+
+/* Whoever changed cells says so, under the lock. */
+static inline void cells_changed(void)
+{
+    if (unlikely(!screen.awaited))
+        draw_soon();
+}
+
+/* ---------------------------------------------------------------- cells and cursor */
 
 static void erase_row(u32 row, u32 from_column)
 {
-    u32 column;
-
-    for (column = from_column; column < screen.output->columns; column++)
-        cell_set(row, column, blank);
+    memcpy(row_cells(row) + from_column, blank_row,
+           (screen.output->columns - from_column) * sizeof(struct screen_cell));
 }
 
-static void scroll(void)
+static void row_go(u32 row)
 {
-    u32 rows = screen.output->rows, distance = MAX(rows / 4, 1u), row, column;
-
-    for (row = 0; row < rows - distance; row++)
-        for (column = 0; column < screen.output->columns; column++)
-            cell_set(row, column, screen.cells[row + distance][column]);
-    for (; row < rows; row++)
-        erase_row(row, 0);
-    screen.row -= distance;
+    screen.row = row;
+    screen.line = row_cells(row);
 }
 
 static void line_feed(void)
 {
-    if (screen.row + 1 == screen.output->rows)
-        scroll();
-    screen.row++;
+    u32 rows = screen.output->rows;
+
+    if (screen.row + 1 < rows) {
+        row_go(screen.row + 1);
+        return;
+    }
+    screen.top = screen.top + 1 < rows ? screen.top + 1 : 0;
+    erase_row(screen.row, 0);
+    row_go(screen.row);
 }
 
-static void new_line(void)
+static __attribute__((noinline)) void new_line(void)
 {
     screen.column = 0;
     line_feed();
 }
 
-static void put(u8 c, enum screen_style style)
+static inline void put(u8 c, enum screen_style style)
 {
-    if (screen.column == screen.output->columns)
+    if (unlikely(screen.column == screen.output->columns))
         new_line();
-    cell_set(screen.row, screen.column++, (struct screen_cell){c, (u8)style});
+    screen.line[screen.column++] = (struct screen_cell){c, (u8)style};
 }
 
 /* ---------------------------------------------------------------- what a console sends */
@@ -101,12 +171,12 @@ static void erase_display(void)
 static void sequence_act(char final)
 {
     switch (final) {
-    case 'A': screen.row -= MIN(distance(), screen.row); break;
-    case 'B': screen.row = MIN(screen.row + distance(), screen.output->rows - 1); break;
+    case 'A': row_go(screen.row - MIN(distance(), screen.row)); break;
+    case 'B': row_go(MIN(screen.row + distance(), screen.output->rows - 1)); break;
     case 'C': screen.column = MIN(screen.column + distance(), screen.output->columns - 1); break;
     case 'D': screen.column -= MIN(distance(), screen.column); break;
     case 'H':
-        screen.row = MIN(MAX(screen.parameters[0], 1u), screen.output->rows) - 1;
+        row_go(MIN(MAX(screen.parameters[0], 1u), screen.output->rows) - 1);
         screen.column = MIN(MAX(screen.parameters[1], 1u), screen.output->columns) - 1;
         break;
     case 'J': erase_display(); break;
@@ -138,7 +208,8 @@ static void sequence_continue(char c)
     }
 }
 
-static void console_put(char c)
+/* What is no plain character, or stands in a control sequence. */
+static __attribute__((noinline)) void control(char c)
 {
     if (screen.sequence != SEQUENCE_NONE && c != ESCAPE) {
         sequence_continue(c);
@@ -150,18 +221,24 @@ static void console_put(char c)
     case '\b': screen.column -= screen.column > 0; break;
     case '\t': screen.column = MIN((screen.column | 7) + 1, screen.output->columns - 1); break;
     case ESCAPE: screen.sequence = SEQUENCE_ESCAPE; break;
-    default:
-        if ((u8)c >= ' ' && c != 0x7f)
-            put((u8)c, STYLE_CONSOLE);
+    default: break;
     }
 }
 
+/* Called for each byte that a guest prints. */
 static void console_write(struct console_device *device, const char *text, size_t size)
 {
     (void)device;
     spinlock_take(&screen.lock);
-    for (; size > 0; text++, size--)
-        console_put(*text);
+    for (; size > 0; text++, size--) {
+        u8 c = (u8)*text;
+
+        if (likely(c >= ' ' && c != DELETE && screen.sequence == SEQUENCE_NONE))
+            put(c, STYLE_CONSOLE);
+        else
+            control(*text);
+    }
+    cells_changed();
     spinlock_release(&screen.lock);
 }
 
@@ -185,36 +262,46 @@ static void log_write(struct log_sink *sink, const char *text, size_t size, bool
     (void)sink;
     if (panicking) {
         put_log(text, size);
+        draw_changes();
         return;
     }
     spinlock_take(&screen.lock);
     put_log(text, size);
+    cells_changed();
     spinlock_release(&screen.lock);
 }
 
 static struct log_sink log_sink = {.name = "screen", .write = log_write};
 static struct console_device console_device = {.name = "screen", .write = console_write};
 
-void screen_redraw(void)
-{
-    u32 row, column;
+/* ---------------------------------------------------------------- start and end */
 
+void screen_draw(void)
+{
+    if (!screen.output)
+        return;
     spinlock_take(&screen.lock);
-    for (row = 0; row < screen.output->rows && screen.output->usable(); row++)
-        for (column = 0; column < screen.output->columns; column++)
-            screen.output->draw(row, column, NULL, screen.cells[row][column]);
+    draw_changes();
+    spinlock_release(&screen.lock);
+}
+
+void screen_draw_by(struct timer_queue *queue)
+{
+    spinlock_take(&screen.lock);
+    timer_init(&screen.timer, queue, timer_fired);
     spinlock_release(&screen.lock);
 }
 
 void screen_start(const struct screen_output *output)
 {
-    u32 row, column;
+    u32 row;
 
     screen.output = output;
-    for (row = 0; row < output->rows; row++)
-        for (column = 0; column < output->columns; column++)
-            screen.cells[row][column] = blank;
-    screen_redraw();
+    for (row = 0; row < output->rows; row++) {
+        memcpy(screen.cells[row], blank_row, sizeof(blank_row));
+        memcpy(screen.shown[row], blank_row, sizeof(blank_row));
+    }
+    row_go(0);
     log_sink_add(&log_sink);
     console_device_add(&console_device);
 }

@@ -6,7 +6,7 @@
 #ifndef DRIVERS_SCREEN_H
 #define DRIVERS_SCREEN_H
 
-#include "hv/lib/types.h"
+#include "hv/run/timer.h"
 
 #define SCREEN_COLUMNS_MAX 240
 #define SCREEN_ROWS_MAX    80
@@ -20,19 +20,28 @@ struct screen_cell {
 };
 
 /*
- * What shows the cells. usable: may draw be called now? draw: show cell; old is what that place shows, NULL when nobody
- * knows. Both are called under the screen's lock and must not log.
+ * What shows the cells; all of them are blank when it comes. usable: may draw be called now? draw: show cell where old is
+ * shown. Both are called under the screen's lock and must not log.
  */
 struct screen_output {
     u32 columns, rows; /* at most SCREEN_..._MAX */
     bool (*usable)(void);
-    void (*draw)(u32 row, u32 column, const struct screen_cell *old, struct screen_cell cell);
+    void (*draw)(u32 row, u32 column, struct screen_cell old, struct screen_cell cell);
 };
 
-/* Begin with an empty screen, become a log sink (which shows what was logged so far) and a console device. Boot CPU, once. */
+/*
+ * Become a log sink (which shows what was logged so far) and a console device; what they write is drawn at once. Boot CPU,
+ * once.
+ */
 void screen_start(const struct screen_output *output);
 
-/* Show every cell anew. Boot CPU. */
-void screen_redraw(void);
+/*
+ * From now on what changes is drawn by a timer of this queue, ten times a second at most. Boot CPU, once the queue is
+ * served. What another CPU writes appears when the queue's CPU next looks at its timers.
+ */
+void screen_draw_by(struct timer_queue *queue);
+
+/* Draw what has changed, now: before the machine stops, or when the output has become usable. Nothing without a screen. */
+void screen_draw(void);
 
 #endif

@@ -27,7 +27,7 @@ static bool text_usable(void)
     return !early_cr3 || read_cr3() == early_cr3;
 }
 
-static void text_draw(u32 row, u32 column, const struct screen_cell *old, struct screen_cell cell)
+static void text_draw(u32 row, u32 column, struct screen_cell old, struct screen_cell cell)
 {
     (void)old;
     text[row * COLUMNS + column] = attributes[cell.style] | cell.character;
@@ -37,8 +37,12 @@ static const struct screen_output output = {COLUMNS, ROWS, text_usable, text_dra
 
 void vga_text_early(void)
 {
+    u32 i;
+
     text = phys_to_virt(TEXT_ADDRESS);
     early_cr3 = read_cr3();
+    for (i = 0; i < COLUMNS * ROWS; i++)
+        text[i] = attributes[STYLE_CONSOLE] | ' ';
     out8(CRTC_INDEX, CRTC_CURSOR_START); /* the cursor would stay where the loader left it */
     out8(CRTC_DATA, CRTC_CURSOR_OFF);
     screen_start(&output);
@@ -55,6 +59,6 @@ int vga_text_remap(void)
         return -ENOMEM;
     text = mapped;
     early_cr3 = 0;
-    screen_redraw();
+    screen_draw();
     return 0;
 }

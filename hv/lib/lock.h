@@ -17,12 +17,12 @@ enum lock_rank {
     RANK_DEVICE,      /* one VM's device models (all but local APICs) */
     RANK_LAPIC,       /* one vCPU's local APIC */
     RANK_SCHEDULER,   /* one CPU's run queue */
-    RANK_TIMER,       /* one CPU's timer queue */
     RANK_CONSOLE,     /* console rings */
     RANK_PAGING,      /* lintel's own page tables; their pages are allocated under it */
     RANK_FRAME,       /* the frame allocator */
     RANK_LOG,         /* the log ring and the list of its sinks */
     RANK_SINK,        /* one sink's own state: the serial ring, the screen */
+    RANK_TIMER,       /* one CPU's timer queue; nothing is locked under it, and a sink may set a timer */
 };
 
 struct spinlock {

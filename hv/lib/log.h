@@ -2,7 +2,7 @@
 /*
  * lintel's log: a ring in RAM and the sinks (serial line, screen) that registered. Every line is a
  * sentence; it is stored with its level and time and handed to each sink as "[lintel] text\n".
- * Any CPU; takes the log's own lock (highest rank: may be called with any lock held).
+ * Any CPU; takes the log's own lock (of a high rank: may be called with any lock held but a sink's or a timer queue's).
  */
 #ifndef HV_LIB_LOG_H
 #define HV_LIB_LOG_H

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The text screen on 20 columns by 8 rows; what it draws is kept, so that a wrong "old" cell or a missed redraw shows. */
-// sources: drivers/screen.c
+/*
+ * The text screen on 20 columns by 8 rows; what it draws is kept, so that a wrong "old" cell or a missed redraw shows. The
+ * driver's source is included, so that a test can begin with a screen that nobody has started.
+ */
+// sources: hv/run/timer.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,29 +12,41 @@
 
 #include <cmocka.h>
 
-#include "drivers/screen.h"
-#include "hv/lib/log.h"
-#include "hv/operator/console.h"
+#include "drivers/screen.c"
 
 #define COLUMNS 20
 #define ROWS    8
 
 static struct screen_cell shown[ROWS][COLUMNS];
 static bool usable = true;
+static unsigned drawn; /* cells */
 static struct log_sink *sink;
 static struct console_device *device;
+static struct timer_queue queue;
+static u64 programmed; /* the deadline the hardware knows */
 
 static bool is_usable(void)
 {
     return usable;
 }
 
-static void draw(u32 row, u32 column, const struct screen_cell *old, struct screen_cell cell)
+static void draw(u32 row, u32 column, struct screen_cell old, struct screen_cell cell)
 {
     assert_true(usable && row < ROWS && column < COLUMNS);
-    if (old)
-        assert_memory_equal(old, &shown[row][column], sizeof(*old));
+    assert_memory_equal(&old, &shown[row][column], sizeof(old));
+    assert_memory_not_equal(&old, &cell, sizeof(old));
     shown[row][column] = cell;
+    drawn++;
+}
+
+u64 tsc_from_ns(u64 ns)
+{
+    return ns;
+}
+
+static void program(u64 deadline_tsc)
+{
+    programmed = deadline_tsc;
 }
 
 void log_sink_add(struct log_sink *added)
@@ -67,16 +82,28 @@ static void assert_row(u32 row, const char *expected)
     assert_string_equal(text, expected);
 }
 
-static int clear(void **state)
+static int setup(void **state)
 {
     static const struct screen_output output = {COLUMNS, ROWS, is_usable, draw};
+    int row, column;
 
     (void)state;
-    if (!device)
-        screen_start(&output);
+    memset(&screen, 0, sizeof(screen));
+    for (row = 0; row < ROWS; row++)
+        for (column = 0; column < COLUMNS; column++)
+            shown[row][column] = (struct screen_cell){' ', STYLE_CONSOLE};
     usable = true;
-    say("\x1b[2J\x1b[H");
+    screen_start(&output);
+    drawn = 0;
     return 0;
+}
+
+/* From now on drawn by a timer. */
+static void have_timers(void)
+{
+    timer_queue_init(&queue, program);
+    programmed = TIMER_NEVER;
+    screen_draw_by(&queue);
 }
 
 static void test_log_and_console_share_the_screen(void **state)
@@ -110,11 +137,14 @@ static void test_scrolling(void **state)
     (void)state;
     for (i = 0; i < 9; i++)
         say((char[]){(char)('0' + i), '\r', '\n', 0});
-    assert_row(0, "2"); /* by a quarter: two rows */
+    assert_row(0, "2");
     assert_row(6, "8");
     assert_row(7, "");
     say("x");
     assert_row(7, "x");
+    say("\x1b[Hy\x1b[9Bz");
+    assert_row(0, "y");
+    assert_row(7, "xz");
 }
 
 static void test_control_characters(void **state)
@@ -145,7 +175,7 @@ static void test_control_sequences(void **state)
 
     (void)state;
     for (i = 0; i < ARRAY_SIZE(rows); i++) {
-        clear(NULL);
+        setup(NULL);
         say(rows[i].text);
         assert_row(0, rows[i].row0);
         assert_row(1, rows[i].row1);
@@ -164,6 +194,7 @@ static void test_garbage_stays_on_the_screen(void **state)
         device->write(device, text, sizeof(text));
         if (round % 16 == 0)
             log_say("[lintel] a line\n");
+        assert_true(screen.row < ROWS && screen.column <= COLUMNS && screen.line == row_cells(screen.row));
     }
 }
 
@@ -174,11 +205,79 @@ static void test_what_came_meanwhile_is_shown_later(void **state)
     say("unseen");
     usable = true;
     assert_row(0, "");
-    screen_redraw();
+    screen_draw();
     assert_row(0, "unseen");
+    screen_draw();
+    assert_int_equal(drawn, 6); /* what is shown is not drawn again */
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, clear)
+static void test_a_timer_draws_what_changed(void **state)
+{
+    (void)state;
+    have_timers();
+    say("a");
+    assert_in_range(programmed, read_tsc(), read_tsc() + DELAY_US * 1000);
+    say("b\r\n");
+    log_say("[lintel] c\n");
+    assert_int_equal(drawn, 0);
+    timer_queue_run(&queue, programmed - 1);
+    assert_int_equal(drawn, 0);
+    timer_queue_run(&queue, programmed);
+    assert_row(0, "ab");
+    assert_row(1, "[lintel] c");
+    assert_int_equal(drawn, 2 + 10);
+    assert_int_equal(programmed, TIMER_NEVER); /* a screen that shows all needs no timer */
+    say("d");
+    assert_int_not_equal(programmed, TIMER_NEVER);
+    timer_queue_run(&queue, programmed);
+    assert_row(2, "d");
+}
+
+static void test_what_has_scrolled_away_is_never_drawn(void **state)
+{
+    int i;
+
+    (void)state;
+    have_timers();
+    for (i = 0; i < 1000; i++)
+        say("a line\r\n");
+    say("\x1b[2J\x1b[Hend");
+    timer_queue_run(&queue, programmed);
+    assert_row(0, "end");
+    assert_row(1, "");
+    assert_int_equal(drawn, 3);
+}
+
+static void test_a_slow_screen_is_drawn_more_rarely(void **state)
+{
+    (void)state;
+    have_timers();
+    screen.draw_ticks = 1000000000;
+    say("a");
+    assert_true(programmed > read_tsc() + 200ull * 1000000000);
+}
+
+static void test_the_end_is_shown_at_once(void **state)
+{
+    (void)state;
+    have_timers();
+    say("$ ");
+    screen_draw();
+    assert_row(0, "$");
+    spinlock_take(&screen.lock); /* who panics waits for no lock */
+    sink->write(sink, "panic: x\n", 9, true);
+    assert_row(1, "panic: x");
+}
+
+static void test_no_screen_is_no_harm(void **state)
+{
+    (void)state;
+    memset(&screen, 0, sizeof(screen));
+    have_timers();
+    screen_draw();
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, setup)
 
 int main(void)
 {
@@ -190,6 +289,11 @@ int main(void)
         TEST(test_control_sequences),
         TEST(test_garbage_stays_on_the_screen),
         TEST(test_what_came_meanwhile_is_shown_later),
+        TEST(test_a_timer_draws_what_changed),
+        TEST(test_what_has_scrolled_away_is_never_drawn),
+        TEST(test_a_slow_screen_is_drawn_more_rarely),
+        TEST(test_the_end_is_shown_at_once),
+        TEST(test_no_screen_is_no_harm),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
