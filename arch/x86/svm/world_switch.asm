@@ -16,8 +16,8 @@ section .text
 ;
 ; At entry: IF = 0, GIF = 1, the vCPU is loaded, its RAX and RIP are in the VMCB already.
 ; Stack while the guest runs: [rsp] vcpu, [rsp + 8] vmcb. VMRUN saves and restores RSP and RAX itself (RAX = vmcb).
-; IF is 1 inside VMRUN alone, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF decides);
-; GIF = 0 keeps them from being taken between STI and VMRUN and after the exit, before CLI.
+; IF is 1 around VMRUN alone, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF decides);
+; the shadow of STI, then GIF = 0, keep them from being taken between STI and VMRUN and after the exit, before CLI.
 ; The compiler's registers are saved once, not at each exit: svm_handle_exit is called from here.
 global svm_enter_guest
 svm_enter_guest:
@@ -46,8 +46,8 @@ svm_enter_guest:
     mov r14, [rdi + VCPU_R14]
     mov r15, [rdi + VCPU_R15]
     mov rdi, [rdi + VCPU_RDI]
+    sti                     ; before CLGI: its shadow must end here, QEMU's TCG carries it into the guest
     clgi
-    sti
     vmrun
     cli
     mov rax, [rsp]
