@@ -28,9 +28,9 @@ enum sequence { SEQUENCE_NONE, SEQUENCE_ESCAPE, SEQUENCE_PARAMETERS };
 static struct {
     struct spinlock lock; /* guards all of this and the video memory */
     const struct screen_output *output;
-    struct screen_cell *line; /* the cells of the cursor's row */
-    u32 row, column;          /* column may stand behind the last one: the next character begins a line */
-    u32 top;                  /* which of the cells' rows is the uppermost */
+    u32 top;                             /* which of the cells' rows is the uppermost */
+    u32 row;                             /* the cursor's */
+    struct screen_cell *line, *at, *end; /* its row's cells; at its end, the next character begins a line */
     enum sequence sequence;
     u32 parameters[PARAMETERS_MAX];
     u32 parameter_count; /* completed by ';'; below PARAMETERS_MAX */
@@ -117,10 +117,18 @@ static void erase_row(u32 row, u32 from_column)
            (screen.output->columns - from_column) * sizeof(struct screen_cell));
 }
 
-static void row_go(u32 row)
+static u32 cursor_column(void)
 {
-    screen.row = row;
-    screen.line = row_cells(row);
+    return (u32)(screen.at - screen.line);
+}
+
+/* column may be the number of columns: behind the last one. */
+static void cursor_go(u32 to_row, u32 to_column)
+{
+    screen.row = to_row;
+    screen.line = row_cells(to_row);
+    screen.at = screen.line + to_column;
+    screen.end = screen.line + screen.output->columns;
 }
 
 static void line_feed(void)
@@ -128,25 +136,25 @@ static void line_feed(void)
     u32 rows = screen.output->rows;
 
     if (screen.row + 1 < rows) {
-        row_go(screen.row + 1);
+        cursor_go(screen.row + 1, cursor_column());
         return;
     }
     screen.top = screen.top + 1 < rows ? screen.top + 1 : 0;
     erase_row(screen.row, 0);
-    row_go(screen.row);
+    cursor_go(screen.row, cursor_column());
 }
 
 static __attribute__((noinline)) void new_line(void)
 {
-    screen.column = 0;
+    screen.at = screen.line;
     line_feed();
 }
 
 static inline void put(u8 c, enum screen_style style)
 {
-    if (unlikely(screen.column == screen.output->columns))
+    if (unlikely(screen.at == screen.end))
         new_line();
-    screen.line[screen.column++] = (struct screen_cell){c, (u8)style};
+    *screen.at++ = (struct screen_cell){c, (u8)style};
 }
 
 /* ---------------------------------------------------------------- what a console sends */
@@ -162,7 +170,7 @@ static void erase_display(void)
     bool all = screen.parameters[0] == 2;
     u32 row;
 
-    erase_row(screen.row, all ? 0 : MIN(screen.column, screen.output->columns));
+    erase_row(screen.row, all ? 0 : cursor_column());
     for (row = all ? 0 : screen.row + 1; row < screen.output->rows; row++)
         erase_row(row, 0);
 }
@@ -171,18 +179,16 @@ static void erase_display(void)
 static void sequence_act(char final)
 {
     switch (final) {
-    case 'A': row_go(screen.row - MIN(distance(), screen.row)); break;
-    case 'B': row_go(MIN(screen.row + distance(), screen.output->rows - 1)); break;
-    case 'C': screen.column = MIN(screen.column + distance(), screen.output->columns - 1); break;
-    case 'D': screen.column -= MIN(distance(), screen.column); break;
+    case 'A': cursor_go(screen.row - MIN(distance(), screen.row), cursor_column()); break;
+    case 'B': cursor_go(MIN(screen.row + distance(), screen.output->rows - 1), cursor_column()); break;
+    case 'C': cursor_go(screen.row, MIN(cursor_column() + distance(), screen.output->columns - 1)); break;
+    case 'D': cursor_go(screen.row, cursor_column() - MIN(distance(), cursor_column())); break;
     case 'H':
-        row_go(MIN(MAX(screen.parameters[0], 1u), screen.output->rows) - 1);
-        screen.column = MIN(MAX(screen.parameters[1], 1u), screen.output->columns) - 1;
+        cursor_go(MIN(distance(), screen.output->rows) - 1,
+                  MIN(MAX(screen.parameters[1], 1u), screen.output->columns) - 1);
         break;
     case 'J': erase_display(); break;
-    case 'K':
-        erase_row(screen.row, screen.parameters[0] ? 0 : MIN(screen.column, screen.output->columns));
-        break;
+    case 'K': erase_row(screen.row, screen.parameters[0] ? 0 : cursor_column()); break;
     default: break;
     }
 }
@@ -217,27 +223,38 @@ static __attribute__((noinline)) void control(char c)
     }
     switch (c) {
     case '\n': line_feed(); break;
-    case '\r': screen.column = 0; break;
-    case '\b': screen.column -= screen.column > 0; break;
-    case '\t': screen.column = MIN((screen.column | 7) + 1, screen.output->columns - 1); break;
+    case '\r': screen.at = screen.line; break;
+    case '\b': screen.at -= screen.at > screen.line; break;
+    case '\t': cursor_go(screen.row, MIN((cursor_column() | 7) + 1, screen.output->columns - 1)); break;
     case ESCAPE: screen.sequence = SEQUENCE_ESCAPE; break;
     default: break;
     }
 }
 
-/* Called for each byte that a guest prints. */
+static inline bool is_plain(u8 c)
+{
+    return c >= ' ' && c != DELETE && screen.sequence == SEQUENCE_NONE;
+}
+
+static __attribute__((noinline)) void put_console(const char *text, size_t size)
+{
+    for (; size > 0; text++, size--) {
+        if (likely(is_plain((u8)*text)))
+            put((u8)*text, STYLE_CONSOLE);
+        else
+            control(*text);
+    }
+}
+
+/* Called for each byte that a guest prints: nearly always one for a cell within the line. */
 static void console_write(struct console_device *device, const char *text, size_t size)
 {
     (void)device;
     spinlock_take(&screen.lock);
-    for (; size > 0; text++, size--) {
-        u8 c = (u8)*text;
-
-        if (likely(c >= ' ' && c != DELETE && screen.sequence == SEQUENCE_NONE))
-            put(c, STYLE_CONSOLE);
-        else
-            control(*text);
-    }
+    if (likely(size == 1 && is_plain((u8)*text) && screen.at < screen.end))
+        *screen.at++ = (struct screen_cell){(u8)*text, STYLE_CONSOLE};
+    else
+        put_console(text, size);
     cells_changed();
     spinlock_release(&screen.lock);
 }
@@ -247,7 +264,7 @@ static void console_write(struct console_device *device, const char *text, size_
 /* A log line that arrives in the middle of a console line begins on a fresh one. */
 static void put_log(const char *text, size_t size)
 {
-    if (screen.column > 0)
+    if (screen.at > screen.line)
         new_line();
     for (; size > 0; text++, size--) {
         if (*text == '\n')
@@ -301,7 +318,7 @@ void screen_start(const struct screen_output *output)
         memcpy(screen.cells[row], blank_row, sizeof(blank_row));
         memcpy(screen.shown[row], blank_row, sizeof(blank_row));
     }
-    row_go(0);
+    cursor_go(0, 0);
     log_sink_add(&log_sink);
     console_device_add(&console_device);
 }

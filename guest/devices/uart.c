@@ -89,7 +89,7 @@ static u8 uart_cause(const struct uart *uart)
     return IIR_NONE;
 }
 
-static void uart_update(struct uart *uart)
+static __attribute__((noinline)) void uart_update(struct uart *uart)
 {
     bool line = uart_cause(uart) != IIR_NONE && (uart->mcr & (MCR_OUT2 | MCR_LOOP)) == MCR_OUT2;
 
@@ -188,15 +188,21 @@ static void write_fifo_control(struct uart *uart, u8 value)
     uart_fill(uart);
 }
 
-static void write_data(struct uart *uart, u8 value)
+/* Rarely does a byte change the interrupt: the driver has it off, or has not yet read that it may send. */
+static __attribute__((noinline)) void write_data(struct uart *uart, u8 value)
 {
     const char byte = (char)value;
 
-    if (uart->mcr & MCR_LOOP)
+    if (unlikely(!uart->thre_pending)) {
+        uart->thre_pending = true;
+        uart_update(uart);
+    }
+    if (unlikely(uart->mcr & MCR_LOOP)) {
         fifo_push(uart, value);
-    else if (uart_console(uart) != NULL)
+        uart_update(uart);
+    } else if (likely(uart_console(uart) != NULL)) {
         console_guest_write(uart_console(uart), &byte, 1);
-    uart->thre_pending = true;
+    }
 }
 
 static void write_interrupt_enable(struct uart *uart, u8 value)
@@ -252,12 +258,20 @@ static u8 read_interrupt_id(struct uart *uart)
     return cause | (uart->fcr & FCR_ENABLE ? IIR_FIFO : 0);
 }
 
-static u8 read_line_status(struct uart *uart)
+/* An error is shown once. */
+static __attribute__((noinline)) u8 read_line_errors(struct uart *uart, u8 status)
 {
-    u8 status = (u8)(LSR_EMPTY | uart->line_errors | (uart->fifo_count != 0 ? LSR_READY : 0));
-
+    status |= uart->line_errors;
     uart->line_errors = 0;
+    uart_update(uart);
     return status;
+}
+
+static inline u8 read_line_status(struct uart *uart)
+{
+    u8 status = LSR_EMPTY | (uart->fifo_count != 0 ? LSR_READY : 0);
+
+    return likely(uart->line_errors == 0) ? status : read_line_errors(uart, status);
 }
 
 static u8 read_modem_status(struct uart *uart)
@@ -288,16 +302,34 @@ static u8 uart_read(void *device, u16 port)
     return value;
 }
 
+static __attribute__((noinline)) u32 port_read(struct uart *uart, u16 port, unsigned size)
+{
+    return byte_port_read(uart, port, size, uart_read);
+}
+
+static __attribute__((noinline)) void port_write(struct uart *uart, u16 port, unsigned size, u32 value)
+{
+    byte_port_write(uart, port, size, value, uart_write);
+}
+
+/* What a driver does for each byte it sends, read LSR and write it, goes straight there. */
 static u32 uart_port_read(struct vcpu *vcpu, void *device, u16 port, unsigned size)
 {
     (void)vcpu;
-    return byte_port_read(device, port, size, uart_read);
+    if (likely(port == UART_PORT + LINE_STATUS && size == 1))
+        return read_line_status(device);
+    return port_read(device, port, size);
 }
 
 static void uart_port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size, u32 value)
 {
+    struct uart *uart = device;
+
     (void)vcpu;
-    byte_port_write(device, port, size, value, uart_write);
+    if (likely(port == UART_PORT + DATA && size == 1 && (uart->lcr & LCR_DIVISOR) == 0))
+        write_data(uart, (u8)value);
+    else
+        port_write(device, port, size, value);
 }
 
 void uart_reset(struct uart *uart)

@@ -45,13 +45,14 @@ static inline void spinlock_take(struct spinlock *lock)
 {
     u32 ticket = __atomic_fetch_add(&lock->next, 1, __ATOMIC_RELAXED);
 
-    while (__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket)
+    while (unlikely(__atomic_load_n(&lock->serving, __ATOMIC_ACQUIRE) != ticket))
         __builtin_ia32_pause();
 }
 
 static inline void spinlock_release(struct spinlock *lock)
 {
-    __atomic_store_n(&lock->serving, lock->serving + 1, __ATOMIC_RELEASE);
+    /* The holder alone writes it, and a store of x86 is a release: one instruction, without the bus lock. */
+    asm volatile("incl %0" : "+m"(lock->serving) : : "memory");
 }
 
 static inline bool spinlock_held(const struct spinlock *lock)

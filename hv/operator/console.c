@@ -157,7 +157,7 @@ void console_set_listener(struct console *console, void (*input_ready)(void *con
     spinlock_release(&line.lock);
 }
 
-static void ring_write(struct console *console, const char *text, size_t size)
+static __attribute__((noinline)) void ring_write(struct console *console, const char *text, size_t size)
 {
     size_t at, piece;
 
