@@ -18,8 +18,10 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/panic.h"
+#include "hv/lib/string.h"
 
 #define FRAME_RANGES 512
+#define TAKEN_MAX    160 /* more than the modules that boot keeps account of */
 #define INDEX_NONE   0xffffffffu
 #define ORDER_NONE   0xff
 #define LOW_LIMIT    (SIZE_4G >> PAGE_SHIFT)
@@ -43,6 +45,10 @@ struct frame_range {
 static struct frame *frames;
 static struct frame_range ranges[FRAME_RANGES];
 static unsigned range_count;
+static struct frame_span {
+    mfn_t start, end;
+} taken[TAKEN_MAX]; /* in use when frame_init came; in no order, and they may overlap */
+static unsigned taken_count;
 
 /* Guards all that follows and the metadata. */
 static struct spinlock lock = SPINLOCK_INIT(RANK_FRAME);
@@ -367,6 +373,14 @@ static hpa_t metadata_place(const struct memory_range *ram, unsigned ram_count, 
           (unsigned long long)bytes, (unsigned long long)now.total);
 }
 
+/* All alike to begin with: what is filled is copied behind itself, which doubles it. */
+static void metadata_fill(u64 count)
+{
+    frames[0] = (struct frame){.owner = FRAME_OWNER_FREE, .order = ORDER_NONE};
+    for (u64 done = 1; done < count; done *= 2)
+        memcpy(&frames[done], frames, MIN(done, count - done) * sizeof(struct frame));
+}
+
 /* Who came first keeps a frame: ranges in use may overlap. What is not RAM is skipped. */
 static void range_mark(mfn_t start, mfn_t end, frame_owner_t owner)
 {
@@ -384,26 +398,50 @@ static void range_mark(mfn_t start, mfn_t end, frame_owner_t owner)
     }
 }
 
+/* Mark frames that are in use and remember where they are, so that nobody has to look for the free ones frame by frame. */
+static void span_take(mfn_t start, mfn_t end, frame_owner_t owner)
+{
+    if (taken_count == TAKEN_MAX)
+        panic("more than %u ranges of memory are in use at boot", TAKEN_MAX);
+    taken[taken_count++] = (struct frame_span){start, end};
+    range_mark(start, end, owner);
+}
+
+/* Where the run of free frames, or of taken ones, that begins at `at` ends. */
+static mfn_t run_end(mfn_t at, mfn_t end, bool *is_free)
+{
+    *is_free = true;
+    for (unsigned i = 0; i < taken_count; i++) {
+        if (taken[i].start <= at && at < taken[i].end) {
+            *is_free = false;
+            return taken[i].end;
+        }
+        if (taken[i].start > at)
+            end = MIN(end, taken[i].start);
+    }
+    return end;
+}
+
 /* Put all free frames of a range on the lists, in the largest blocks that fit. */
 static void range_open(const struct frame_range *range)
 {
-    const struct frame *first = &frames[range->first];
-    u64 count = range->end - range->start;
-    u64 at = 0;
+    mfn_t at = range->start;
 
-    while (at < count) {
-        u64 run = at;
+    while (at < range->end) {
+        bool is_free;
+        mfn_t end = run_end(at, range->end, &is_free);
 
-        while (run < count && first[run].owner == FRAME_OWNER_FREE)
-            run++;
-        now.free += run - at;
-        while (at < run) {
-            unsigned order = frame_order_fitting(range->start + at, run - at);
+        if (!is_free) {
+            at = end;
+            continue;
+        }
+        now.free += end - at;
+        while (at < end) {
+            unsigned order = frame_order_fitting(at, end - at);
 
-            block_put(range, range->start + at, order);
+            block_put(range, at, order);
             at += BIT(order);
         }
-        at++; /* the frame that ended the run is in use */
     }
 }
 
@@ -431,16 +469,15 @@ void frame_init(const struct memory_range *ram, unsigned ram_count, const struct
     bytes = ALIGN_UP(now.total * sizeof(struct frame), PAGE_SIZE);
     metadata = metadata_place(ram, ram_count, used, used_count, bytes);
     frames = phys_to_virt(metadata);
-    for (struct frame *frame = frames, *end = frames + now.total; frame < end; frame++)
-        *frame = (struct frame){.owner = FRAME_OWNER_FREE, .order = ORDER_NONE};
+    metadata_fill(now.total);
     for (unsigned i = 0; i < FRAME_ORDERS; i++)
         lists[i] = INDEX_NONE;
 
-    range_mark(0, 1, FRAME_OWNER_NONE); /* address 0 stands for "no frame" in many places */
+    span_take(0, 1, FRAME_OWNER_NONE); /* address 0 stands for "no frame" in many places */
     for (unsigned i = 0; i < used_count; i++)
-        range_mark(used[i].range.start >> PAGE_SHIFT, ALIGN_UP(used[i].range.end, PAGE_SIZE) >> PAGE_SHIFT,
-                   used[i].owner);
-    range_mark(metadata >> PAGE_SHIFT, (metadata + bytes) >> PAGE_SHIFT, FRAME_OWNER_HYPERVISOR);
+        span_take(used[i].range.start >> PAGE_SHIFT, ALIGN_UP(used[i].range.end, PAGE_SIZE) >> PAGE_SHIFT,
+                  used[i].owner);
+    span_take(metadata >> PAGE_SHIFT, (metadata + bytes) >> PAGE_SHIFT, FRAME_OWNER_HYPERVISOR);
     ranges_open(true);
 }
 

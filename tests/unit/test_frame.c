@@ -23,6 +23,7 @@ static void state_reset(void)
 {
     fake_memory_reset();
     range_count = 0;
+    taken_count = 0;
     spinlock_init(&lock, RANK_FRAME);
     orders_free = 0;
     now = (struct frame_statistics){0};
