@@ -118,7 +118,7 @@ static bool is_awake(const struct vcpu *vcpu)
 void sched_vcpu_add(struct vcpu *vcpu)
 {
     vcpu->sched.cpu = 0;
-    vcpu->sched.virtual_time = sched_cpus[0].virtual_time;
+    vcpu->sched.virtual_time = MAX(vcpu->sched.virtual_time, sched_cpus[0].virtual_time);
     vcpu->sched.active = true;
     sched_vcpu_wake(vcpu);
 }

@@ -58,7 +58,7 @@ void vcpu_reset(struct vcpu *vcpu)
     vcpu->tsc_aux = 0;
     fpu_area_init(vcpu->fpu);
     fetch_cache_clear(&vcpu->fetch_cache);
-    vcpu->requests = 0;
+    vcpu->requests &= REQUEST_FLUSH; /* translations do not become right by a reset */
     vcpu->halted_masked = false;
     vcpu->power = vcpu->index == 0 ? VCPU_RUNNABLE : VCPU_UNINITIALISED;
 }

@@ -25,8 +25,7 @@ static void dump_code(struct vcpu *vcpu)
 
 void vcpu_dump(struct vcpu *vcpu)
 {
-    static struct vcpu_state
-        state; /* too big for the stack; guarded by the log being the only reader on a dying VM's CPU */
+    struct vcpu_state state;
     const u64 *gpr = state.regs.gpr, *reg = state.registers;
 
     engine->state_get(vcpu, &state);

@@ -183,8 +183,16 @@ int vm_start(struct vm *vm)
     return 0;
 }
 
+/* A guest pays for its own resets, or one that resets for ever would take the CPU from the others. */
+static void vm_charge(struct vm *vm, u64 ticks)
+{
+    for (u32 i = 0; i < vm->vcpu_count; i++)
+        vm->vcpus[i]->sched.virtual_time += ticks;
+}
+
 static void vm_reset(struct vm *vm)
 {
+    u64 start = read_tsc();
     char why[sizeof(vm->why)];
     int error;
 
@@ -206,6 +214,7 @@ static void vm_reset(struct vm *vm)
         log_error("VM %s: %s", vm->name, why);
         return;
     }
+    vm_charge(vm, read_tsc() - start);
     vcpus_start(vm);
 }
 
@@ -262,25 +271,32 @@ static void vm_wind_up(struct vm *vm)
     sched_work_queue(&vm->work);
 }
 
+/* Only the first of several ends counts, whoever brings them. */
+static bool vm_leave_running(struct vm *vm, enum vm_state state)
+{
+    enum vm_state running = VM_RUNNING;
+
+    return __atomic_compare_exchange_n(&vm->state, &running, state, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
+}
+
 void vm_stop(struct vm *vm, const char *format, ...)
 {
     va_list args;
 
-    if (vm->state != VM_RUNNING)
+    if (!vm_leave_running(vm, VM_STOPPED))
         return;
     va_start(args, format);
     vsnprintf(vm->why, sizeof(vm->why), format, args);
     va_end(args);
-    vm->state = VM_STOPPED;
     log_error("VM %s: stopped: %s", vm->name, vm->why);
     vm_wind_up(vm);
 }
 
 void vm_power_off(struct vm *vm)
 {
-    if (vm->state != VM_RUNNING)
+    if (!vm_leave_running(vm, VM_POWERED_OFF))
         return;
-    vm->state = VM_POWERED_OFF;
     log_info("VM %s: has powered itself off", vm->name);
     vm_wind_up(vm);
 }
