@@ -6,7 +6,7 @@
  * Each frame of RAM has 12 bytes of metadata. The ranges of RAM lie in one array end to end, so holes cost nothing; a
  * frame is known by its index there. Buddies are found by machine address and never lie in different ranges.
  *
- * Zeroing: a frame is cleared once, when it is given, outside the lock. Free frames keep what their last owner
+ * Zeroing: a frame is cleared (or filled by a copy) once, when it is given, outside the lock. Free frames keep what their last owner
  * left, which nobody can read, since nothing maps them but the direct map.
  *
  * Promises are counts, not frames. The invariant free >= promised makes a promised single frame certain: any free block
@@ -254,16 +254,25 @@ mfn_t frame_alloc(unsigned order, frame_owner_t owner)
     return frames_cleared(frames_take(order, owner, false), BIT(order));
 }
 
-static __attribute__((noinline)) mfn_t block_alloc_promised(unsigned order, frame_owner_t owner)
+static __attribute__((noinline)) mfn_t block_take_promised(unsigned order, frame_owner_t owner)
 {
-    return frames_cleared(frames_take(order, owner, true), BIT(order));
+    return frames_take(order, owner, true);
 }
 
 mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner)
 {
     if (unlikely(order != FRAME_ORDER_4K))
-        return block_alloc_promised(order, owner);
+        return frames_cleared(block_take_promised(order, owner), BIT(order));
     return frames_cleared(frames_take(FRAME_ORDER_4K, owner, true), 1);
+}
+
+mfn_t frame_alloc_promised_copy(unsigned order, frame_owner_t owner, const void *from)
+{
+    mfn_t mfn = block_take_promised(order, owner);
+
+    if (mfn != MFN_INVALID)
+        memcpy(phys_to_virt(mfn << PAGE_SHIFT), from, PAGE_SIZE << order);
+    return mfn;
 }
 
 void frame_free(mfn_t mfn, unsigned order, frame_owner_t owner)

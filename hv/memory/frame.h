@@ -73,6 +73,8 @@ static inline unsigned frame_order_fitting(mfn_t mfn, u64 count)
 int frame_promise(u64 frames, frame_owner_t owner); /* 0 or -ENOMEM */
 void frame_unpromise(u64 frames, frame_owner_t owner);
 mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner);
+/* The same, but filled with a copy of as many bytes from `from` in place of zeros. */
+mfn_t frame_alloc_promised_copy(unsigned order, frame_owner_t owner, const void *from);
 /* Give back and have the same number of frames promised again, in one step: nobody can come between. */
 void frame_free_promised(mfn_t mfn, unsigned order, frame_owner_t owner);
 u64 frame_promised(frame_owner_t owner); /* frames that owner may still take */

@@ -164,8 +164,8 @@ static inline __attribute__((always_inline)) int frame_give(struct guest_memory 
     return status == -EEXIST ? mapping_restore(memory, gpa) : status;
 }
 
-/* Give a large page around gpa. -EAGAIN: there is none; -ENOMEM: no tables. */
-static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order)
+/* Give a large page around gpa, a copy of `from` unless that is NULL. -EAGAIN: there is none; -ENOMEM: no tables. */
+static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order, const void *from)
 {
     frame_owner_t owner = frame_owner_guest(memory->vm);
     gpa_t start = ALIGN_DOWN(gpa, size);
@@ -174,7 +174,7 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
 
     if (!is_size_possible(memory, gpa, size))
         return -EAGAIN;
-    mfn = frame_alloc_promised(order, owner);
+    mfn = from == NULL ? frame_alloc_promised(order, owner) : frame_alloc_promised_copy(order, owner, from);
     if (mfn == MFN_INVALID)
         return -EAGAIN;
     status = p2m_set_range(&memory->p2m, gfn_of(start), mfn, BIT(order));
@@ -188,10 +188,10 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
 /* The largest page up to `most`: a first touch gives at most 2 MiB, since clearing 1 GiB would stop the CPU for long. */
 static __attribute__((noinline)) int largest_give(struct guest_memory *memory, gpa_t gpa, u64 most)
 {
-    int status = most < SIZE_1G ? -EAGAIN : block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G);
+    int status = most < SIZE_1G ? -EAGAIN : block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G, NULL);
 
     if (status == -EAGAIN)
-        status = block_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M);
+        status = block_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M, NULL);
     return status == -EAGAIN ? frame_give(memory, gpa) : status;
 }
 
@@ -299,6 +299,27 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
     return 0;
 }
 
+/* What a kernel's file brings is not cleared first where it fills a large page. -EAGAIN: there is none to be given. */
+static __attribute__((noinline)) int block_write(struct guest_memory *memory, gpa_t gpa, const void *from)
+{
+    int status;
+
+    spinlock_take(memory->lock);
+    status = block_give(memory, gpa, SIZE_2M, FRAME_ORDER_2M, from);
+    spinlock_release(memory->lock);
+    return status;
+}
+
+static int page_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
+{
+    void *to;
+    int status = writable_at(memory, gpa, &to);
+
+    if (status == 0)
+        memcpy(to, from, bytes);
+    return status;
+}
+
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
 {
     const u8 *at = from;
@@ -306,13 +327,17 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
     if (!guest_memory_is_backed(memory, gpa, bytes))
         return -EFAULT;
     while (bytes > 0) {
-        u64 part = bytes_in_page(gpa, bytes);
-        void *to;
-        int status = writable_at(memory, gpa, &to);
+        u64 part = SIZE_2M;
+        int status = -EAGAIN;
 
+        if (unlikely(bytes >= SIZE_2M && IS_ALIGNED(gpa, SIZE_2M)))
+            status = block_write(memory, gpa, at);
+        if (status == -EAGAIN) {
+            part = bytes_in_page(gpa, bytes);
+            status = page_write(memory, gpa, at, part);
+        }
         if (status != 0)
             return status;
-        memcpy(to, at, part);
         at += part;
         gpa += part;
         bytes -= part;

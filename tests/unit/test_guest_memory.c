@@ -18,9 +18,15 @@ static mfn_t alloc_promised_scarce(unsigned order, frame_owner_t owner)
 {
     return order > largest_order ? MFN_INVALID : frame_alloc_promised(order, owner);
 }
-#define frame_alloc_promised alloc_promised_scarce
+static mfn_t alloc_promised_copy_scarce(unsigned order, frame_owner_t owner, const void *from)
+{
+    return order > largest_order ? MFN_INVALID : frame_alloc_promised_copy(order, owner, from);
+}
+#define frame_alloc_promised      alloc_promised_scarce
+#define frame_alloc_promised_copy alloc_promised_copy_scarce
 #include "hv/memory/guest_memory.c"
 #undef frame_alloc_promised
+#undef frame_alloc_promised_copy
 
 #define MIB 0x100000ull
 
@@ -291,6 +297,36 @@ static void test_copy(void **state)
     destroy();
 }
 
+/* What fills a large page becomes one; all else behaves as if it came byte by byte, and nothing of an earlier guest shows. */
+static void test_copy_of_whole_large_pages(void **state)
+{
+    static u8 text[7 * MIB], in[16 * MIB];
+    const u64 at = 3 * MIB + 12345;
+
+    (void)state;
+    for (u64 i = 0; i < sizeof(text); i++)
+        text[i] = (u8)(i * 13 + i / 4096);
+    for (unsigned round = 0; round < 3; round++) {
+        assert_int_equal(create(16 * MIB, SIZE_2M), 0);
+        if (round == 1)
+            assert_int_equal(guest_memory_fault(&memory, 7 * MIB), 0); /* a page that is there already */
+        if (round == 2)
+            largest_order = FRAME_ORDER_2M - 1;
+        assert_int_equal(guest_memory_write(&memory, at, text, sizeof(text)), 0);
+        assert_int_equal(mapped_size(5 * MIB), round == 2 ? PAGE_SIZE : SIZE_2M);
+        assert_int_equal(guest_memory_read(&memory, MIB, in, 15 * MIB), 0);
+        for (u64 i = 0; i < 15 * MIB; i++)
+            if (in[i] != (MIB + i >= at && MIB + i < at + sizeof(text) ? text[MIB + i - at] : 0))
+                fail_msg("byte at %#llx", (unsigned long long)(MIB + i));
+        audit();
+        for (gpa_t gpa = MIB; gpa < 16 * MIB; gpa += PAGE_SIZE) { /* for the next round to find */
+            memset(in, 0xee, PAGE_SIZE);
+            assert_int_equal(guest_memory_write(&memory, gpa, in, PAGE_SIZE), 0);
+        }
+        destroy();
+    }
+}
+
 static void test_copy_outside_ram(void **state)
 {
     const struct {
@@ -402,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_gigabyte_page),
         cmocka_unit_test(test_out_of_tables),
         cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_of_whole_large_pages),
         cmocka_unit_test(test_copy_outside_ram),
         cmocka_unit_test(test_reset_is_as_created),
         cmocka_unit_test(test_prefault),
