@@ -79,7 +79,7 @@ static void last_words_show(void)
 
 NORETURN static void give_up(const char *sentence)
 {
-    log_error("%s; the machine is halted", sentence);
+    log_error("halted: %s", sentence);
     last_words_show();
     cpu_halt_for_ever();
 }
