@@ -29,6 +29,8 @@ def conf_text(conf):
 
 def find_file(name):
     """What the build offers under this name: Debian's kernel and initramfs, the tiny guests."""
+    if len(name) > 127:    # no name of a file
+        return None
     places = [GUEST / name, BUILD / 'guests' / name, BUILD / 'bench' / name]
     return next((place for place in places if place.is_file()), None)
 
@@ -125,6 +127,31 @@ def run_in_guest(machine, command, timeout=60):
     machine.expect(r'\r\n', timeout)    # the echo of what was typed
     machine.expect(PROMPT, timeout)
     return machine.child.before.replace('\r', '')
+
+
+# ---------------------------------------------------------------- lintel's monitor
+
+MONITOR_PROMPT = 'lintel> '
+
+
+def to_monitor(machine):
+    """Press the key that leads from a guest's console to the monitor."""
+    machine.send(MONITOR_KEY)
+    machine.expect(MONITOR_PROMPT)
+
+
+def run_in_monitor(machine, command, timeout=60):
+    """Type a command at the monitor's prompt; returns what was printed until the next prompt."""
+    machine.sendline(command)
+    machine.expect(r'\r\n', timeout)    # the echo of what was typed
+    machine.expect(MONITOR_PROMPT, timeout)
+    return machine.child.before.replace('\r', '')
+
+
+def shut_down(machine):
+    """End the machine at the monitor's prompt; returns the exit status of tools/emulate."""
+    machine.sendline('shutdown')
+    return machine.wait()
 
 
 # ---------------------------------------------------------------- the screen
