@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looks for the text screen: 8x16 glyphs on a linear RGB framebuffer of 15, 16, 24 or 32 bits per pixel. Called by screen.c.
- * One line of a glyph is 8 pixels, that is as many 8-byte words as a pixel has bytes; a table for each style holds these words
- * for each of the 256 lines there can be, so a line is a short copy. The background is black: all zeros in any format.
+ * Looks for the text screen: 8x16 glyphs on a linear RGB framebuffer of 15, 16, 24 or 32 bits per pixel.
+ * Called by screen.c. One line of a glyph is 8 pixels, that is as many 8-byte words as a pixel has bytes; a
+ * table for each style holds these words for each of the 256 lines there can be, so a line is a short copy.
+ * The background is black: all zeros in any format.
  */
 #include "drivers/framebuffer.h"
 
@@ -34,7 +35,9 @@ static bool framebuffer_usable(void)
     return pixels && (!early_cr3 || read_cr3() == early_cr3);
 }
 
-/* Lines of the glyph that are shown already are skipped. words is pixel_bytes, a constant where it matters. */
+/*
+ * Lines of the glyph that are shown already are skipped. words is pixel_bytes, a constant where it matters.
+ */
 static inline __attribute__((always_inline)) void draw_lines(u8 *at, struct screen_cell old,
                                                              struct screen_cell cell, u32 words)
 {
@@ -64,7 +67,10 @@ static void draw(u32 row, u32 column, struct screen_cell old, struct screen_cell
 
 static struct screen_output output = {.usable = framebuffer_usable, .draw = draw};
 
-/* What 8 bits per colour become in this mode. With 16 bits, green has six of them unless red begins at bit 10. */
+/*
+ * What 8 bits per colour become in this mode. With 16 bits, green has six of them unless red begins at bit
+ * 10.
+ */
 static u32 pixel_value(u32 rgb)
 {
     u32 red = rgb >> 16 & 0xff, green = rgb >> 8 & 0xff, blue = rgb & 0xff;
@@ -76,7 +82,9 @@ static u32 pixel_value(u32 rgb)
            blue >> 3 << mode.blue_shift;
 }
 
-/* The lowest bit is the rightmost pixel; with each bit the lines known so far come once more, with its pixel. */
+/*
+ * The lowest bit is the rightmost pixel; with each bit the lines known so far come once more, with its pixel.
+ */
 static void fill_patterns(u64 lines[256][PIXEL_BYTES_MAX], u32 value)
 {
     u32 bit, line, word;

@@ -19,15 +19,15 @@ struct boot_framebuffer {
 };
 
 /*
- * Use the screen. On the boot tables, which map the first 4 GiB; a framebuffer above shows its text once it is remapped. Boot
- * CPU. 0, or -ENODEV when mode is no RGB framebuffer that can be drawn on.
+ * Use the screen. On the boot tables, which map the first 4 GiB; a framebuffer above shows its text once it
+ * is remapped. Boot CPU. 0, or -ENODEV when mode is no RGB framebuffer that can be drawn on.
  */
 int framebuffer_early(const struct boot_framebuffer *mode);
 
 /*
- * Right after paging_init: draw through a write-combining map and catch up. (As soon as the page tables changed, nothing is drawn
- * on the old map any more, so what is logged in between cannot fault.) Nothing when framebuffer_early did not succeed.
- * 0, or -ENOMEM: then the screen stays as it is.
+ * Right after paging_init: draw through a write-combining map and catch up. (As soon as the page tables
+ * changed, nothing is drawn on the old map any more, so what is logged in between cannot fault.) Nothing when
+ * framebuffer_early did not succeed. 0, or -ENOMEM: then the screen stays as it is.
  */
 int framebuffer_remap(void);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text screen. Whoever writes changes cells in RAM and nothing else; what differs from what is shown is drawn later, by a
- * timer: most of what a booting guest prints has scrolled away before anybody could read it. Before there are timers, in a
- * panic and before the machine stops (screen_draw) it is drawn at once. Video memory, slow to read, is only ever written. The
- * rows are a ring, so that scrolling moves none. One lock, RANK_SINK. Control sequences: ECMA-48.
+ * The text screen. Whoever writes changes cells in RAM and nothing else; what differs from what is shown is
+ * drawn later, by a timer: most of what a booting guest prints has scrolled away before anybody could read
+ * it. Before there are timers, in a panic and before the machine stops (screen_draw) it is drawn at once.
+ * Video memory, slow to read, is only ever written. The rows are a ring, so that scrolling moves none. One
+ * lock, RANK_SINK. Control sequences: ECMA-48.
  */
 #include "drivers/screen.h"
 
@@ -19,7 +20,10 @@
 
 /* From the first change to the drawing: short to the eye; long enough to draw a burst of lines as one. */
 #define DELAY_US 100000
-/* ... and at least so many times what the last drawing took: a slow screen takes no more than that part of the CPU. */
+/*
+ * ... and at least so many times what the last drawing took: a slow screen takes no more than that part of
+ * the CPU.
+ */
 #define DELAY_SHARE 256
 
 /* How far into a control sequence the console is. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A text screen, whatever draws it: cells, a cursor, scrolling, the few control sequences that shells and kernels use. It is a
- * log sink and a console device; framebuffer.c or vga_text.c gives it its looks. One screen.
+ * A text screen, whatever draws it: cells, a cursor, scrolling, the few control sequences that shells and
+ * kernels use. It is a log sink and a console device; framebuffer.c or vga_text.c gives it its looks. One
+ * screen.
  */
 #ifndef DRIVERS_SCREEN_H
 #define DRIVERS_SCREEN_H
@@ -20,8 +21,8 @@ struct screen_cell {
 };
 
 /*
- * What shows the cells; all of them are blank when it comes. usable: may draw be called now? draw: show cell where old is
- * shown. Both are called under the screen's lock and must not log.
+ * What shows the cells; all of them are blank when it comes. usable: may draw be called now? draw: show cell
+ * where old is shown. Both are called under the screen's lock and must not log.
  */
 struct screen_output {
     u32 columns, rows; /* at most SCREEN_..._MAX */
@@ -30,18 +31,21 @@ struct screen_output {
 };
 
 /*
- * Become a log sink (which shows what was logged so far) and a console device; what they write is drawn at once. Boot CPU,
- * once.
+ * Become a log sink (which shows what was logged so far) and a console device; what they write is drawn at
+ * once. Boot CPU, once.
  */
 void screen_start(const struct screen_output *output);
 
 /*
- * From now on what changes is drawn by a timer of this queue, ten times a second at most. Boot CPU, once the queue is
- * served. What another CPU writes appears when the queue's CPU next looks at its timers.
+ * From now on what changes is drawn by a timer of this queue, ten times a second at most. Boot CPU, once the
+ * queue is served. What another CPU writes appears when the queue's CPU next looks at its timers.
  */
 void screen_draw_by(struct timer_queue *queue);
 
-/* Draw what has changed, now: before the machine stops, or when the output has become usable. Nothing without a screen. */
+/*
+ * Draw what has changed, now: before the machine stops, or when the output has become usable. Nothing without
+ * a screen.
+ */
 void screen_draw(void);
 
 #endif

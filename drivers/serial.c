@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The 16550 driver. Bytes wait in a ring and leave as fast as the line takes them: at once while the transmitter has
- * room, else by its interrupt; polled before there are interrupts and in a panic. Nobody waits long: when the ring is full,
- * the writer waits for one FIFO to leave (1.4 ms at 115200 baud; so a guest that prints faster than the line is slowed to
- * the line's speed), and when even that does not happen, the oldest bytes are dropped, counted and said.
+ * The 16550 driver. Bytes wait in a ring and leave as fast as the line takes them: at once while the
+ * transmitter has room, else by its interrupt; polled before there are interrupts and in a panic. Nobody
+ * waits long: when the ring is full, the writer waits for one FIFO to leave (1.4 ms at 115200 baud; so a
+ * guest that prints faster than the line is slowed to the line's speed), and when even that does not happen,
+ * the oldest bytes are dropped, counted and said.
  *
- * Log lines and console share the line: a log line that arrives in the middle of a console line begins on a fresh one.
- * Guest's bytes pass unchanged; the log's newlines become CR LF. One lock, RANK_SINK. PC16550D data sheet, section 8.
+ * Log lines and console share the line: a log line that arrives in the middle of a console line begins on a
+ * fresh one. Guest's bytes pass unchanged; the log's newlines become CR LF. One lock, RANK_SINK. PC16550D
+ * data sheet, section 8.
  */
 #include "drivers/serial.h"
 
@@ -52,7 +54,10 @@ enum {
 #define DIVISOR_115200 1
 #define RING_SIZE      65536u
 
-/* Reads of a status register, about 1 us each on a machine: much longer than a FIFO takes, short enough to bear once. */
+/*
+ * Reads of a status register, about 1 us each on a machine: much longer than a FIFO takes, short enough to
+ * bear once.
+ */
 #define WAIT_READS 20000
 /* What one interrupt handles at most; far above what a line can bring meanwhile. */
 #define ROUNDS_MAX 256
@@ -204,7 +209,10 @@ static __attribute__((noinline)) void put_console(const char *text, size_t size)
     start_output();
 }
 
-/* Called for each byte that a guest prints. Bytes wait only where there is no room, so where there is, it may leave now. */
+/*
+ * Called for each byte that a guest prints. Bytes wait only where there is no room, so where there is, it may
+ * leave now.
+ */
 static void console_write(struct console_device *device, const char *text, size_t size)
 {
     (void)device;
@@ -253,8 +261,8 @@ static size_t receive(char *to, size_t size)
 }
 
 /*
- * The interrupt is an edge: there is a next one only if the 16550 had no reason left at some moment, so it is served until it
- * says so. console_input may write to this very line, hence without the lock.
+ * The interrupt is an edge: there is a next one only if the 16550 had no reason left at some moment, so it is
+ * served until it says so. console_input may write to this very line, hence without the lock.
  */
 static void handle_interrupt(void *context)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Looks for the text screen: VGA text mode, one word per cell (character, attribute) at 0xb8000. Called by screen.c. */
+/*
+ * Looks for the text screen: VGA text mode, one word per cell (character, attribute) at 0xb8000. Called by
+ * screen.c.
+ */
 #include "drivers/vga_text.h"
 
 #include <asm-generic/errno.h>

@@ -4,8 +4,8 @@
 #define DRIVERS_VGA_TEXT_H
 
 /*
- * Use the text screen, in place of framebuffer_early when that found nothing; only where a BIOS started the machine. Boot
- * CPU, on the boot tables.
+ * Use the text screen, in place of framebuffer_early when that found nothing; only where a BIOS started the
+ * machine. Boot CPU, on the boot tables.
  */
 void vga_text_early(void);
 

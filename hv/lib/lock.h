@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ticket spin locks. lintel runs with interrupts off, so a lock needs no interrupt state; whoever waits
- * spins fairly in order of arrival. Each lock says at its definition what it guards and which rank it has: a CPU
+ * Ticket spin locks. lintel runs with interrupts off, so a lock needs no interrupt state; whoever waits spins
+ * fairly in order of arrival. Each lock says at its definition what it guards and which rank it has: a CPU
  * that holds a lock takes only locks of a higher rank.
  */
 #ifndef HV_LIB_LOCK_H

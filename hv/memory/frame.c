@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The frame allocator: binary buddies over the machine's RAM, one owner per frame. Used by everybody, on any CPU,
- * under its own lock (RANK_FRAME).
+ * The frame allocator: binary buddies over the machine's RAM, one owner per frame. Used by everybody, on any
+ * CPU, under its own lock (RANK_FRAME).
  *
- * Each frame of RAM has 12 bytes of metadata. The ranges of RAM lie in one array end to end, so holes cost nothing; a
- * frame is known by its index there. Buddies are found by machine address and never lie in different ranges.
+ * Each frame of RAM has 12 bytes of metadata. The ranges of RAM lie in one array end to end, so holes cost
+ * nothing; a frame is known by its index there. Buddies are found by machine address and never lie in
+ * different ranges.
  *
- * Zeroing: a frame is cleared (or filled by a copy) once, when it is given, outside the lock. Free frames keep what their last owner
- * left, which nobody can read, since nothing maps them but the direct map.
+ * Zeroing: a frame is cleared (or filled by a copy) once, when it is given, outside the lock. Free frames
+ * keep what their last owner left, which nobody can read, since nothing maps them but the direct map.
  *
- * Promises are counts, not frames. The invariant free >= promised makes a promised single frame certain: any free block
- * can be split down to one frame.
+ * Promises are counts, not frames. The invariant free >= promised makes a promised single frame certain: any
+ * free block can be split down to one frame.
  */
 #include "hv/memory/frame.h"
 
@@ -140,8 +141,8 @@ static void block_put(const struct frame_range *range, mfn_t mfn, unsigned order
 }
 
 /*
- * A block of this order cut from the smallest larger one; its index, or INDEX_NONE. The orders between have no
- * blocks yet, so that each upper half becomes the only one on its list.
+ * A block of this order cut from the smallest larger one; its index, or INDEX_NONE. The orders between have
+ * no blocks yet, so that each upper half becomes the only one on its list.
  */
 static __attribute__((noinline)) u32 block_split(unsigned order)
 {
@@ -407,7 +408,10 @@ static void range_mark(mfn_t start, mfn_t end, frame_owner_t owner)
     }
 }
 
-/* Mark frames that are in use and remember where they are, so that nobody has to look for the free ones frame by frame. */
+/*
+ * Mark frames that are in use and remember where they are, so that nobody has to look for the free ones frame
+ * by frame.
+ */
 static void span_take(mfn_t start, mfn_t end, frame_owner_t owner)
 {
     if (taken_count == TAKEN_MAX)

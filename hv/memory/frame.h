@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine's RAM, frame by frame: a buddy allocator in which every frame has exactly one recorded owner.
- * A frame is zeroed whenever it changes owner; handing back a frame one does not own is a panic. Any CPU; own lock.
+ * The machine's RAM, frame by frame: a buddy allocator in which every frame has exactly one recorded owner. A
+ * frame is zeroed whenever it changes owner; handing back a frame one does not own is a panic. Any CPU; own
+ * lock.
  */
 #ifndef HV_MEMORY_FRAME_H
 #define HV_MEMORY_FRAME_H
@@ -39,7 +40,8 @@ struct memory_range {
 
 /*
  * Boot: ram = usable ranges, sorted, disjoint, page aligned; used = ranges already occupied with their owners
- * (image, modules, boot data). Metadata (at most 12 bytes per frame) is placed in free RAM below 4 GiB. Only frames below
+ * (image, modules, boot data). Metadata (at most 12 bytes per frame) is placed in free RAM below 4 GiB. Only
+ * frames below
  * 4 GiB are given until frame_open_all. Panics when there is not even room for the metadata.
  */
 struct frame_used {
@@ -67,8 +69,8 @@ static inline unsigned frame_order_fitting(mfn_t mfn, u64 count)
 }
 
 /*
- * Promises: frames set aside, by number, for an owner to take later. frame_alloc_promised takes one promise per frame and
- * cannot fail for order 0 while promises last; frame_alloc leaves promised frames alone.
+ * Promises: frames set aside, by number, for an owner to take later. frame_alloc_promised takes one promise
+ * per frame and cannot fail for order 0 while promises last; frame_alloc leaves promised frames alone.
  */
 int frame_promise(u64 frames, frame_owner_t owner); /* 0 or -ENOMEM */
 void frame_unpromise(u64 frames, frame_owner_t owner);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One guest's physical memory (contract in the header). The p2m is the truth, the nested tables follow it: a frame is
- * entered in the p2m first, then mapped; it is unmapped first, then leaves the p2m.
- * Called by nested-fault exits, loaders and devices. Functions that give frames take the VM's lock themselves.
+ * One guest's physical memory (contract in the header). The p2m is the truth, the nested tables follow it: a
+ * frame is entered in the p2m first, then mapped; it is unmapped first, then leaves the p2m. Called by
+ * nested-fault exits, loaders and devices. Functions that give frames take the VM's lock themselves.
  */
 #include "hv/memory/guest_memory.h"
 
@@ -78,7 +78,10 @@ static bool is_block(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, un
     return true;
 }
 
-/* Every frame goes back to the promise it came from. Nothing maps them any more, every TLB has forgotten them. */
+/*
+ * Every frame goes back to the promise it came from. Nothing maps them any more, every TLB has forgotten
+ * them.
+ */
 static void frames_give_back(struct guest_memory *memory)
 {
     frame_owner_t owner = frame_owner_guest(memory->vm);
@@ -164,7 +167,10 @@ static inline __attribute__((always_inline)) int frame_give(struct guest_memory 
     return status == -EEXIST ? mapping_restore(memory, gpa) : status;
 }
 
-/* Give a large page around gpa, a copy of `from` unless that is NULL. -EAGAIN: there is none; -ENOMEM: no tables. */
+/*
+ * Give a large page around gpa, a copy of `from` unless that is NULL. -EAGAIN: there is none; -ENOMEM: no
+ * tables.
+ */
 static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned order, const void *from)
 {
     frame_owner_t owner = frame_owner_guest(memory->vm);
@@ -185,7 +191,10 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
     return nested_map(&memory->nested, start, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
 }
 
-/* The largest page up to `most`: a first touch gives at most 2 MiB, since clearing 1 GiB would stop the CPU for long. */
+/*
+ * The largest page up to `most`: a first touch gives at most 2 MiB, since clearing 1 GiB would stop the CPU
+ * for long.
+ */
 static __attribute__((noinline)) int largest_give(struct guest_memory *memory, gpa_t gpa, u64 most)
 {
     int status = most < SIZE_1G ? -EAGAIN : block_give(memory, gpa, SIZE_1G, FRAME_ORDER_1G, NULL);
@@ -257,7 +266,9 @@ static const void *readable_at(const struct guest_memory *memory, gpa_t gpa)
     return mfn == P2M_INVALID ? NULL : phys_to_virt((mfn << PAGE_SHIFT) | (gpa & ~PAGE_MASK));
 }
 
-/* Where gpa can be written up to its page's end; a missing frame is given. 0, -EFAULT outside RAM, -ENOMEM. */
+/*
+ * Where gpa can be written up to its page's end; a missing frame is given. 0, -EFAULT outside RAM, -ENOMEM.
+ */
 static int writable_at(struct guest_memory *memory, gpa_t gpa, void **at)
 {
     u64 mfn = p2m_lookup(&memory->p2m, gfn_of(gpa));
@@ -299,7 +310,10 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
     return 0;
 }
 
-/* What a kernel's file brings is not cleared first where it fills a large page. -EAGAIN: there is none to be given. */
+/*
+ * What a kernel's file brings is not cleared first where it fills a large page. -EAGAIN: there is none to be
+ * given.
+ */
 static __attribute__((noinline)) int block_write(struct guest_memory *memory, gpa_t gpa, const void *from)
 {
     int status;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One guest's physical memory: which ranges are RAM, which frames stand behind them (p2m), and what the CPU sees
- * of them (nested tables). Frames are promised at creation and given at first touch, or at once with prefault.
- * Everybody who touches guest memory on a guest's word comes through here: copied once, checked, bounded.
+ * One guest's physical memory: which ranges are RAM, which frames stand behind them (p2m), and what the CPU
+ * sees of them (nested tables). Frames are promised at creation and given at first touch, or at once with
+ * prefault. Everybody who touches guest memory on a guest's word comes through here: copied once, checked,
+ * bounded.
  */
 #ifndef HV_MEMORY_GUEST_MEMORY_H
 #define HV_MEMORY_GUEST_MEMORY_H
@@ -36,8 +37,9 @@ struct guest_memory {
 };
 
 /*
- * vm, page_limit, lock, flush and nested.format/.pages_1g are set by the caller. Lays out `bytes` of RAM (multiple of 4 KiB, at least 1 MiB):
- * below 640 KiB, from 1 MiB to 3 GiB, the rest from 4 GiB; promises the frames. -ENOMEM, -EINVAL.
+ * vm, page_limit, lock, flush and nested.format/.pages_1g are set by the caller. Lays out `bytes` of RAM
+ * (multiple of 4 KiB, at least 1 MiB): below 640 KiB, from 1 MiB to 3 GiB, the rest from 4 GiB; promises the
+ * frames. -ENOMEM, -EINVAL.
  */
 int guest_memory_create(struct guest_memory *memory, u64 bytes);
 /* The part of it that fills regions and frames. -EINVAL. */
@@ -48,7 +50,10 @@ void guest_memory_destroy(struct guest_memory *memory);
 int guest_memory_reset(struct guest_memory *memory);
 /* Give every frame now. -ENOMEM. */
 int guest_memory_prefault(struct guest_memory *memory);
-/* Change the type the memory map shows for a range inside RAM (page aligned; e.g. where ACPI tables lie). -ENOSPC, -EINVAL */
+/*
+ * Change the type the memory map shows for a range inside RAM (page aligned; e.g. where ACPI tables lie).
+ * -ENOSPC, -EINVAL
+ */
 int guest_memory_set_type(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type);
 
 static inline bool guest_memory_is_ram(const struct guest_memory *memory, gpa_t gpa)
@@ -70,13 +75,18 @@ int guest_memory_fault(struct guest_memory *memory, gpa_t gpa);
 /* The same with pages up to `most`, PAGE_SIZE to SIZE_1G, as far as page_limit allows. */
 int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
 
-/* Copy; RAM not yet given reads as zero without being given (read) or is given (write). -EFAULT: not all RAM; nothing is said
- * about how much was copied. Takes the VM's lock only when a frame must be given. */
+/*
+ * Copy; RAM not yet given reads as zero without being given (read) or is given (write). -EFAULT: not all RAM;
+ * nothing is said about how much was copied. Takes the VM's lock only when a frame must be given.
+ */
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes);
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
 
-/* The frame behind one gpa, mapped in the direct map; NULL when missing. Valid while the VM's lock is held or the frame is pinned by use. */
+/*
+ * The frame behind one gpa, mapped in the direct map; NULL when missing. Valid while the VM's lock is held or
+ * the frame is pinned by use.
+ */
 static inline void *guest_memory_at(const struct guest_memory *memory, gpa_t gpa)
 {
     u64 mfn = p2m_lookup(&memory->p2m, gpa >> PAGE_SHIFT);

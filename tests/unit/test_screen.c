@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text screen on 20 columns by 8 rows; what it draws is kept, so that a wrong "old" cell or a missed redraw shows. The
- * driver's source is included, so that a test can begin with a screen that nobody has started.
+ * The text screen on 20 columns by 8 rows; what it draws is kept, so that a wrong "old" cell or a missed
+ * redraw shows. The driver's source is included, so that a test can begin with a screen that nobody has
+ * started.
  */
 // sources: hv/run/timer.c
 #include <setjmp.h>

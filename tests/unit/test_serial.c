@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The serial driver on a 16550 made of variables: its FIFO of 16 bytes leaves when the line moves, which a test decides. The
- * driver's source is included, with port access replaced.
+ * The serial driver on a 16550 made of variables: its FIFO of 16 bytes leaves when the line moves, which a
+ * test decides. The driver's source is included, with port access replaced.
  */
 // sources: hv/lib/string.c hv/lib/printf.c
 #include <setjmp.h>
@@ -268,6 +268,17 @@ static void test_a_stuck_line_loses_the_oldest_and_says_so(void **state)
                         "[lintel] next\r\n");
 }
 
+static void test_a_guest_byte_tells_of_lost_ones_first(void **state)
+{
+    (void)state;
+    assert_int_equal(serial_take_interrupts(&acpi, 7), 0);
+    line.room = 1;
+    line.dropped = 3;
+    say("x");
+    assert_string_equal(sent(),
+                        "\r\n[lintel] serial line: 3 bytes were lost, as it took none for too long\r\nx");
+}
+
 static void test_a_panic_waits_for_no_lock(void **state)
 {
     (void)state;
@@ -313,6 +324,7 @@ int main(void)
         TEST(test_output_by_interrupt),
         TEST(test_a_byte_is_cheap),
         TEST(test_a_stuck_line_loses_the_oldest_and_says_so),
+        TEST(test_a_guest_byte_tells_of_lost_ones_first),
         TEST(test_a_panic_waits_for_no_lock),
         TEST(test_input),
         TEST(test_the_line_moves),
