@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Guests that want the machine for themselves, each beside one that must not feel it."""
+import re
+
+from support import MONITOR_KEY
+
+GOOD_ENDS = 'VM good: has powered itself off'
+PATIENCE_S = 60
+
+
+def beside_good(emulator, attacker, **keys):
+    """The attacker and the test of clocks on one CPU; the latter must come to its end, all points ok."""
+    machine = emulator({'vm bad': {'kernel': attacker + '.elf', 'memory': '64M', **keys},
+                        'vm good': {'kernel': 'timers.elf', 'memory': '64M'}})
+    machine.expect(GOOD_ENDS, PATIENCE_S)
+    machine.send(MONITOR_KEY)
+    machine.expect('lintel> ', PATIENCE_S)
+    return machine
+
+
+def shut_down(machine):
+    machine.sendline('shutdown')
+    assert machine.wait(PATIENCE_S) == 0, machine.output[-4000:]
+
+
+def good_console(machine):
+    machine.sendline('console good')
+    machine.expect('-- console of VM good')
+    machine.send(MONITOR_KEY)
+    machine.expect('-- monitor; ')
+    text = machine.child.before.replace('\r', '')
+    machine.expect('lintel> ')
+    return text
+
+
+def test_endless_delivery(emulator):
+    """Host interrupts are taken although every entry ends within the delivery of the event it injects."""
+    machine = beside_good(emulator, 'endless_delivery')
+    text = good_console(machine)
+    assert '\nok 1' in text and not re.search(r'^not ok', text, re.M), text
+    shut_down(machine)
