@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SVM on a physical CPU: can it, switch it on and off, what must be handed back to the host, and which ASID a vCPU
- * runs under. AMD APM 2, 15.4 (enabling), 15.16 (ASIDs and the TLB), 15.30.1 (VM_CR).
+ * SVM on a physical CPU: can it, switch it on and off, what must be handed back to the host, and its ASIDs.
+ * AMD APM 2, 15.4 (enabling), 15.30.1 (VM_CR).
  */
 #include "arch/x86/machine/paging.h"
 #include "arch/x86/svm/svm.h"
@@ -24,8 +24,7 @@ static u8 msr_map[MSR_MAP_BYTES] ALIGNED(PAGE_SIZE);
 static struct svm_cpu {
     u8 save_area[PAGE_SIZE] ALIGNED(PAGE_SIZE); /* VM_HSAVE_PA: the CPU's own scratch page */
     struct vmcb host;                           /* lintel's FS, GS, TR, LDTR, syscall MSRs for VMLOAD */
-    u32 next_asid;
-    u32 generation; /* ASIDs given in older generations are stale */
+    struct svm_asids asids;
 } * svm_cpus[CPU_MAX];
 
 /* The boot CPU's pages; other CPUs' are allocated when they are started. */
@@ -106,8 +105,7 @@ int svm_cpu_start(void)
 
     assert(index == 0);
     svm_cpus[index] = svm_cpu;
-    svm_cpu->generation = 1;
-    svm_cpu->next_asid = 1;
+    svm_asids_init(&svm_cpu->asids);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     wrmsr(MSR_VM_HSAVE_PA, virt_to_phys(svm_cpu->save_area));
     asm volatile("vmsave %0" : : "a"(virt_to_phys(&svm_cpu->host)) : "memory");
@@ -126,38 +124,24 @@ void svm_host_state_load(void)
     asm volatile("vmload %0" : : "a"(virt_to_phys(&svm_cpus[cpu_this()->index]->host)) : "memory");
 }
 
-/*
- * Give the vCPU an ASID of this CPU's current generation. A fresh ASID has no translations, so giving a new one is also how a
- * vCPU's nested translations are flushed where the CPU can't flush by ASID. When they run out: a new generation, and
- * one flush of everything.
- */
+static struct svm_asids *asids_this(void)
+{
+    return &svm_cpus[cpu_this()->index]->asids;
+}
+
 void svm_asid_ensure(struct svm_vcpu *svm)
 {
-    u32 index = cpu_this()->index;
-    struct svm_cpu *cpu = svm_cpus[index];
-
-    if (svm->asid_generation == cpu->generation && svm->asid_cpu == index)
-        return;
-    if (cpu->next_asid >= svm_features.asids) {
-        cpu->generation++;
-        cpu->next_asid = 1;
-        svm->vmcb.control.tlb_control = TLB_FLUSH_ALL;
-    }
-    svm->asid_generation = cpu->generation;
-    svm->asid_cpu = index;
-    vmcb_set_asid(svm, cpu->next_asid++);
+    svm_asid_give(asids_this(), cpu_this()->index, svm);
 }
 
 void svm_tlb_flush(struct vcpu *vcpu)
 {
-    struct svm_vcpu *svm = svm_of(vcpu);
+    svm_asid_flush(asids_this(), cpu_this()->index, svm_of(vcpu));
+}
 
-    if (svm_features.flush_by_asid) {
-        svm->vmcb.control.tlb_control = TLB_FLUSH_ASID;
-        return;
-    }
-    svm->asid_generation = 0;
-    svm_asid_ensure(svm);
+void svm_flush_due(struct svm_vcpu *svm)
+{
+    svm_asid_enter(asids_this(), svm);
 }
 
 const struct engine_ops engine_svm = {

@@ -302,6 +302,8 @@ bool svm_prepare_entry(struct vcpu *vcpu)
 {
     bool enter = exit_prepare_entry(vcpu);
 
+    if (enter)
+        svm_flush_due(svm_of(vcpu));
     check_clean(svm_of(vcpu));
     return enter;
 }

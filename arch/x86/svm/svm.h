@@ -24,6 +24,21 @@ static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu)
 
 #define CPUID_SVM_LEAF 0x8000000a
 
+/* One CPU's address space identifiers; the CPU alone. */
+struct svm_asids {
+    u32 next;       /* the one to be given next */
+    u32 generation; /* those given in older generations are stale */
+    bool flush_due; /* ... and their translations may still be in the TLB */
+};
+
+/* asid.c */
+void svm_asids_init(struct svm_asids *asids);
+void svm_asid_give(struct svm_asids *asids, u32 cpu, struct svm_vcpu *svm);
+/* Drop the translations of this vCPU, which has an ASID of this CPU, before it enters again. */
+void svm_asid_flush(struct svm_asids *asids, u32 cpu, struct svm_vcpu *svm);
+/* This vCPU enters now for sure: with it whatever flush is due. */
+void svm_asid_enter(struct svm_asids *asids, struct svm_vcpu *svm);
+
 /* features.c */
 int svm_decide(const struct cpuid *feature_leaf, u32 extended_max, bool svm, u64 vm_cr, char *why,
                size_t size);
@@ -36,6 +51,7 @@ const struct nested_format *svm_nested_format(bool *pages_1g);
 void svm_host_state_load(void); /* FS, GS, TR, LDTR and syscall MSRs of lintel */
 void svm_asid_ensure(struct svm_vcpu *svm);
 void svm_tlb_flush(struct vcpu *vcpu);
+void svm_flush_due(struct svm_vcpu *svm); /* the last thing before an entry */
 hpa_t svm_port_map(void);
 hpa_t svm_msr_map(void);
 

@@ -134,6 +134,7 @@ void svm_vcpu_run(struct vcpu *vcpu)
 
     svm->vmcb.save.rax = vcpu->regs.gpr[RAX];
     svm->vmcb.save.rip = vcpu->regs.rip;
+    svm_flush_due(svm);
     svm_enter_guest(vcpu, svm_vmcb_hpa(svm));
 }
 
