@@ -25,6 +25,11 @@
 #define PF_RESERVED BIT(3)
 #define PF_FETCH    BIT(4)
 
+#define MSR_MCG_CAP       0x179
+#define MSR_MC0_STATUS    0x401
+#define MC_STATUS_ADDRESS BIT(58)
+#define MC_STATUS_VALID   BIT(63)
+
 static const char *const exception_names[32] = {
     [0] = "divide error",
     [1] = "debug",
@@ -132,6 +137,36 @@ static void log_code(u64 rip)
     log_error("  code%s", text);
 }
 
+/*
+ * A call through a bad pointer: the function that made it has the word on top of the stack, and no link of the
+ * chain of frame pointers names it.
+ */
+static void log_stray_call(u64 rip, u64 rsp)
+{
+    if ((rip >= (u64)text_start && rip < (u64)text_end) || rsp % 8 != 0 || !paging_is_mapped(rsp))
+        return;
+    log_place("on top of the stack", *(const u64 *)rsp);
+}
+
+/* What the banks know of a machine check: status, and the address where the CPU tells one (AMD APM 2, 9.3.2). */
+static void log_machine_check(void)
+{
+    u64 capabilities = 0;
+
+    rdmsr_safe(MSR_MCG_CAP, &capabilities);
+    for (u32 bank = 0; bank < (capabilities & 0xff); bank++) {
+        u64 status = 0, address = 0;
+
+        rdmsr_safe(MSR_MC0_STATUS + bank * 4, &status);
+        if (!(status & MC_STATUS_VALID))
+            continue;
+        if (status & MC_STATUS_ADDRESS)
+            rdmsr_safe(MSR_MC0_STATUS + 1 + bank * 4, &address);
+        log_error("  bank %u: status %016llx, address %016llx", bank, (unsigned long long)status,
+                  (unsigned long long)address);
+    }
+}
+
 void exception_dump_trace(void)
 {
     const struct exception_frame *frame = reported[cpu_this()->index];
@@ -143,7 +178,10 @@ void exception_dump_trace(void)
         return;
     }
     log_registers(frame);
+    if (frame->vector == VECTOR_MC)
+        log_machine_check();
     log_code(frame->rip);
+    log_stray_call(frame->rip, frame->rsp);
     log_trace(frame->rip, frame->rbp);
 }
 

@@ -67,7 +67,7 @@ svm_enter_guest:
     mov [rax + VCPU_R15], r15
     stgi
     mov rbx, rax            ; the vCPU: the compiler keeps RBX, and the guest's is saved
-    xor ebp, ebp            ; back traces end here, not in the guest
+    lea rbp, [rsp + 64]     ; where RBP was pushed: back traces lead past the guest to its scheduler
     mov rdi, rax
     call svm_handle_exit
     mov rdi, rbx
