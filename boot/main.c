@@ -124,17 +124,14 @@ static void machine_start(void)
              (unsigned long long)lapic_timer_khz);
 }
 
-/* By feature bits alone: a vendor's name proves nothing. */
+/* By feature bits alone: a vendor's name proves nothing. A CPU has one of the two, if any. */
 static void engine_start(void)
 {
-    char why[160];
+    char why[240];
 
-    if (!cpu_features.svm && cpu_features.vmx)
-        refuse(
-            "this CPU has Intel VMX, and lintel's VMX engine does not exist yet; a CPU with AMD SVM is needed");
-    if (engine_svm.probe(why, sizeof(why)))
+    engine = cpu_features.vmx && !cpu_features.svm ? &engine_vmx : &engine_svm;
+    if (engine->probe(why, sizeof(why)))
         refuse(why);
-    engine = &engine_svm;
     if (engine->cpu_start())
         refuse("virtualisation could not be switched on");
 }

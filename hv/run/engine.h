@@ -54,5 +54,6 @@ struct engine_ops {
 
 extern const struct engine_ops *engine;          /* the chosen one */
 extern const struct engine_ops engine_svm;       /* arch/x86/svm */
+extern const struct engine_ops engine_vmx; /* arch/x86/vmx */
 
 #endif

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VMX on a physical CPU: can it, switch it on and off, which VMCS is current, what an exit must bring back, and the flushing of nested
+ * translations. Intel SDM 3C, 24.7 (VMXON), 25.11 (VMCS pointers), 29.4 (caching translations).
+ */
+#include "arch/x86/machine/descriptors.h"
+#include "arch/x86/vmx/vmx.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/log.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/run/vm.h"
+
+#define MSR_FEATURE_CONTROL 0x3a
+#define FEATURE_CONTROL_ON  (BIT(0) | BIT(2)) /* locked, VMX outside SMX */
+#define MSR_VMX_BASIC       0x480
+#define MSR_VMX_PIN         0x481
+#define MSR_VMX_CR0_FIXED0  0x486
+#define MSR_VMX_CR0_FIXED1  0x487
+#define MSR_VMX_CR4_FIXED0  0x488
+#define MSR_VMX_CR4_FIXED1  0x489
+#define MSR_VMX_PROCESSOR2  0x48b
+#define MSR_VMX_EPT_VPID    0x48c
+#define MSR_VMX_TRUE_PIN    0x48d
+#define BASIC_TRUE_CONTROLS BIT(55)
+#define PROCESSOR_SECONDARY BIT(63) /* bit 31 of what may be 1 */
+#define PROCESSOR2_EPT_VPID (BIT(33) | BIT(37))
+
+#define MSR_MAP_BYTES  0x1000
+#define MSR_MAP_HIGH   0x400 /* read bits of c0000000; the write bits stand 0x800 behind */
+#define MSR_MAP_WRITES 0x800
+
+/* An entry's rights and its memory type, write-back; SDM 3C, table 29-6 and 29.3.7. */
+const struct nested_format nested_format_intel = {
+    .table = BIT(0) | BIT(1) | BIT(2),
+    .read = BIT(0) | 6ull << 3,
+    .write = BIT(1),
+    .execute = BIT(2),
+    .no_execute = 0,
+    .large = BIT(7),
+    .present = BIT(0) | BIT(1) | BIT(2),
+    .levels = 4,
+};
+
+/* One per CPU; own CPU alone. */
+static struct vmx_cpu {
+    u8 region[PAGE_SIZE] ALIGNED(PAGE_SIZE); /* of VMXON */
+    void *current;                           /* the VMCS that VMREAD reads */
+    u32 next_vpid;
+} * vmx_cpus[CPU_MAX];
+static struct vmx_cpu boot_vmx_cpu ALIGNED(PAGE_SIZE);
+static u8 msr_map[MSR_MAP_BYTES] ALIGNED(PAGE_SIZE);
+
+/* MSRs that belong to the guest while its vCPU is loaded, or that the CPU switches itself. */
+static const u32 passed_msrs[] = {
+    0x174,      /* SYSENTER_CS */
+    0x175,      /* SYSENTER_ESP */
+    0x176,      /* SYSENTER_EIP */
+    0xc0000081, /* STAR */
+    0xc0000082, /* LSTAR */
+    0xc0000083, /* CSTAR */
+    0xc0000084, /* SFMASK */
+    0xc0000100, /* FS base */
+    0xc0000101, /* GS base */
+    0xc0000102, /* kernel GS base */
+};
+
+static void msr_map_build(void)
+{
+    memset(msr_map, 0xff, sizeof(msr_map));
+    for (size_t i = 0; i < ARRAY_SIZE(passed_msrs); i++) {
+        u32 at = (passed_msrs[i] >= 0xc0000000 ? MSR_MAP_HIGH * 8 : 0) + (passed_msrs[i] & 0x1fff);
+
+        msr_map[at / 8] &= (u8) ~(1u << (at % 8));
+        msr_map[MSR_MAP_WRITES + at / 8] &= (u8) ~(1u << (at % 8));
+    }
+}
+
+hpa_t vmx_msr_map(void)
+{
+    return virt_to_phys(msr_map);
+}
+
+static u64 capability(u32 msr)
+{
+    u64 value = 0;
+
+    return rdmsr_safe(msr, &value) ? 0 : value;
+}
+
+static void capabilities_read(struct vmx_capabilities *c)
+{
+    c->vmx = cpu_features.vmx;
+    if (!c->vmx)
+        return;
+    c->basic = capability(MSR_VMX_BASIC);
+    c->feature_control = capability(MSR_FEATURE_CONTROL);
+    u32 first = c->basic & BASIC_TRUE_CONTROLS ? MSR_VMX_TRUE_PIN : MSR_VMX_PIN;
+    c->pin = capability(first);
+    c->processor = capability(first + 1);
+    c->exit = capability(first + 2);
+    c->entry = capability(first + 3);
+    if (c->processor & PROCESSOR_SECONDARY)
+        c->processor2 = capability(MSR_VMX_PROCESSOR2);
+    if (c->processor2 & PROCESSOR2_EPT_VPID)
+        c->ept_vpid = capability(MSR_VMX_EPT_VPID);
+    c->cr0_fixed0 = capability(MSR_VMX_CR0_FIXED0);
+    c->cr0_fixed1 = capability(MSR_VMX_CR0_FIXED1);
+    c->cr4_fixed0 = capability(MSR_VMX_CR4_FIXED0);
+    c->cr4_fixed1 = capability(MSR_VMX_CR4_FIXED1);
+}
+
+int vmx_probe(char *why, size_t size)
+{
+    struct vmx_capabilities capabilities = {0};
+    int error;
+
+    capabilities_read(&capabilities);
+    error = vmx_decide(&capabilities, why, size);
+    if (error)
+        return error;
+    msr_map_build();
+    log_info("VMX: revision %#x, 1 GiB pages %s, VPID %s, PAUSE-loop exiting %s, feature control %s",
+             vmx_features.revision, vmx_features.pages_1g ? "yes" : "no", vmx_features.vpid ? "yes" : "no",
+             vmx_features.pause_loop ? "yes" : "no",
+             vmx_features.must_lock ? "set by lintel" : "set by the firmware");
+    return 0;
+}
+
+const struct nested_format *vmx_nested_format(bool *pages_1g)
+{
+    *pages_1g = vmx_features.pages_1g;
+    return &nested_format_intel;
+}
+
+int vmx_cpu_start(void)
+{
+    struct vmx_cpu *cpu = &boot_vmx_cpu;
+    hpa_t region = virt_to_phys(cpu->region);
+    bool failed;
+
+    assert(cpu_this()->index == 0);
+    vmx_cpus[0] = cpu;
+    cpu->next_vpid = 1;
+    if (vmx_features.must_lock)
+        wrmsr(MSR_FEATURE_CONTROL, rdmsr(MSR_FEATURE_CONTROL) | FEATURE_CONTROL_ON);
+    write_cr0(read_cr0() | vmx_features.cr0_set);
+    write_cr4(read_cr4() | vmx_features.cr4_set | CR4_VMXE);
+    *(u32 *)cpu->region = vmx_features.revision;
+    asm volatile("vmxon %1; setna %0" : "=qm"(failed) : "m"(region) : "cc", "memory");
+    return failed ? -EIO : 0;
+}
+
+void vmx_cpu_stop(void)
+{
+    asm volatile("vmxoff" : : : "cc", "memory");
+    write_cr4(read_cr4() & ~CR4_VMXE);
+}
+
+void vmx_select_raw(void *vmcs)
+{
+    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
+    hpa_t hpa;
+
+    if (cpu->current == vmcs)
+        return;
+    cpu->current = vmcs;
+    if (!vmcs)
+        return;
+    hpa = virt_to_phys(vmcs);
+    asm volatile("vmptrld %0" : : "m"(hpa) : "cc", "memory");
+}
+
+void *vmx_select(const struct vmx_vcpu *vmx)
+{
+    void *previous = vmx_cpus[cpu_this()->index]->current;
+
+    vmx_select_raw(vmx->vmcs);
+    return previous;
+}
+
+void vmx_forget(struct vmx_vcpu *vmx)
+{
+    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
+    hpa_t hpa = virt_to_phys(vmx->vmcs);
+
+    asm volatile("vmclear %0" : : "m"(hpa) : "cc", "memory");
+    vmx->launched = false;
+    if (cpu->current == vmx->vmcs)
+        cpu->current = NULL;
+}
+
+/* VPIDs name vCPUs for the TLB: 16 bits, given in turn; 0 is lintel's. A reused one is flushed when its vCPU is made. */
+u16 vmx_vpid_next(void)
+{
+    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
+    u16 vpid = (u16)cpu->next_vpid;
+
+    cpu->next_vpid = cpu->next_vpid == 0xffff ? 1 : cpu->next_vpid + 1;
+    return vpid;
+}
+
+#define INVEPT_SINGLE  1
+#define INVEPT_ALL     2
+#define INVVPID_SINGLE 1
+
+static void invept(u64 type, u64 pointer)
+{
+    u64 descriptor[2] = {pointer, 0};
+
+    asm volatile("invept %0, %1" : : "m"(descriptor), "r"(type) : "cc", "memory");
+}
+
+static void invvpid(u64 type, u64 vpid)
+{
+    u64 descriptor[2] = {vpid, 0};
+
+    asm volatile("invvpid %0, %1" : : "m"(descriptor), "r"(type) : "cc", "memory");
+}
+
+void vmx_tlb_flush(struct vcpu *vcpu)
+{
+    u64 pointer = vcpu->vm->memory.nested.root | vmx_features.ept_flags;
+
+    invept(vmx_features.invept_single ? INVEPT_SINGLE : INVEPT_ALL, pointer);
+    if (vmx_features.vpid)
+        invvpid(INVVPID_SINGLE, vmx_of(vcpu)->vpid);
+}
+
+struct table_pointer {
+    u16 limit;
+    u64 base;
+} PACKED;
+
+/* Where TR's descriptor says the TSS lies (SDM 3A, 8.2.3). */
+static u64 task_base(const struct table_pointer *gdt, u16 selector)
+{
+    const u64 *entry = (const u64 *)(gdt->base + (selector & ~7u));
+
+    return (entry[0] >> 16 & 0xffffff) | (entry[0] >> 32 & 0xff000000) | entry[1] << 32;
+}
+
+/* What an exit loads: this CPU as it is now. Into the current VMCS, each time the vCPU comes to a CPU. */
+void vmx_host_state_write(void)
+{
+    struct table_pointer gdt, idt;
+    u16 tr;
+
+    asm volatile("sgdt %0" : "=m"(gdt));
+    asm volatile("sidt %0" : "=m"(idt));
+    asm volatile("str %0" : "=r"(tr));
+    vmcs_write(VMCS_HOST_CR0, read_cr0());
+    vmcs_write(VMCS_HOST_CR3, read_cr3());
+    vmcs_write(VMCS_HOST_CR4, read_cr4());
+    vmcs_write64(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+    vmcs_write64(VMCS_HOST_PAT, rdmsr(MSR_PAT));
+    vmcs_write16(VMCS_HOST_CS, SELECTOR_CODE);
+    vmcs_write16(VMCS_HOST_SS, SELECTOR_DATA);
+    vmcs_write16(VMCS_HOST_DS, SELECTOR_DATA);
+    vmcs_write16(VMCS_HOST_ES, SELECTOR_DATA);
+    vmcs_write16(VMCS_HOST_FS, 0);
+    vmcs_write16(VMCS_HOST_GS, 0);
+    vmcs_write16(VMCS_HOST_TR, tr);
+    vmcs_write(VMCS_HOST_FS_BASE, 0);
+    vmcs_write(VMCS_HOST_GS_BASE, 0);
+    vmcs_write(VMCS_HOST_TR_BASE, task_base(&gdt, tr));
+    vmcs_write(VMCS_HOST_GDTR_BASE, gdt.base);
+    vmcs_write(VMCS_HOST_IDTR_BASE, idt.base);
+    vmcs_write32(VMCS_HOST_SYSENTER_CS, 0);
+    vmcs_write(VMCS_HOST_SYSENTER_ESP, 0);
+    vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
+    vmcs_write(VMCS_HOST_RIP, (u64)vmx_exit_entry);
+}
+
+const struct engine_ops engine_vmx = {
+    .name = "Intel VMX",
+    .probe = vmx_probe,
+    .cpu_start = vmx_cpu_start,
+    .cpu_stop = vmx_cpu_stop,
+    .nested_format = vmx_nested_format,
+    .vcpu_create = vmx_vcpu_create,
+    .vcpu_destroy = vmx_vcpu_destroy,
+    .vcpu_load = vmx_vcpu_load,
+    .vcpu_put = vmx_vcpu_put,
+    .vcpu_run = vmx_vcpu_run,
+    .register_get = vmx_register_get,
+    .register_set = vmx_register_set,
+    .state_get = vmx_state_get,
+    .state_set = vmx_state_set,
+    .segment_get = vmx_segment_get,
+    .paging_get = vmx_paging_get,
+    .inject = vmx_inject,
+    .event_pending = vmx_event_pending,
+    .interrupt_allowed = vmx_interrupt_allowed,
+    .nmi_allowed = vmx_nmi_allowed,
+    .interrupt_window = vmx_interrupt_window,
+    .nmi_window = vmx_nmi_window,
+    .tlb_flush = vmx_tlb_flush,
+    .tsc_offset_changed = vmx_tsc_offset_changed,
+};

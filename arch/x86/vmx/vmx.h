@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the VMX engine share among themselves; nobody outside this folder includes it. */
+#ifndef ARCH_X86_VMX_VMX_H
+#define ARCH_X86_VMX_VMX_H
+
+#include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/paging.h"
+#include "arch/x86/machine/percpu.h"
+#include "arch/x86/vmx/vmcs.h"
+#include "hv/run/engine.h"
+
+/* The capability MSRs (SDM 3D, appendix A) that decide. */
+struct vmx_capabilities {
+    u64 basic, feature_control;
+    u64 pin, processor, processor2, exit, entry; /* allowed-0 in the low half, allowed-1 in the high half */
+    u64 ept_vpid;
+    u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+    bool vmx; /* CPUID 1 ECX bit 5 */
+};
+
+/* What follows from them, computed once at boot. */
+struct vmx_features {
+    u32 revision;
+    u32 pin, processor, processor2, exit, entry; /* the controls lintel uses */
+    u64 ept_flags;                               /* of the EPT pointer */
+    bool pages_1g, vpid, invept_single, invvpid_single, pause_loop;
+    bool must_lock;           /* IA32_FEATURE_CONTROL is open: lintel sets and locks it */
+    u64 cr0_owned, cr4_owned; /* bits the guest sees through the shadow */
+    u64 cr0_set, cr4_set;     /* bits VMX operation wants set */
+};
+extern struct vmx_features vmx_features;
+
+/* The engine's part of a vCPU. */
+struct vmx_vcpu {
+    void *vmcs;
+    u16 vpid;
+    bool launched; /* VMRESUME, not VMLAUNCH */
+    bool loaded;   /* DR6, CR2 and the syscall MSRs are on the CPU */
+    u32 processor; /* PROCESSOR_CONTROLS as the VMCS has them */
+    u64 dr6, cr2;
+    u64 star, lstar, cstar, sfmask, kernel_gs_base;
+};
+
+static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
+{
+    return vcpu->engine;
+}
+
+/* features.c */
+int vmx_decide(const struct vmx_capabilities *capabilities, char *why, size_t size);
+
+/* cpu.c */
+int vmx_probe(char *why, size_t size);
+int vmx_cpu_start(void);
+void vmx_cpu_stop(void);
+const struct nested_format *vmx_nested_format(bool *pages_1g);
+void vmx_tlb_flush(struct vcpu *vcpu);
+hpa_t vmx_msr_map(void);
+/* Make this vCPU's VMCS the CPU's current one; returns what was, to be put back by vmx_select_raw. */
+void *vmx_select(const struct vmx_vcpu *vmx);
+void vmx_select_raw(void *vmcs);
+void vmx_forget(struct vmx_vcpu *vmx); /* VMCLEAR: the VMCS is in memory whole */
+u16 vmx_vpid_next(void);
+void vmx_host_state_write(void);
+
+/* vcpu.c */
+int vmx_vcpu_create(struct vcpu *vcpu);
+void vmx_vcpu_destroy(struct vcpu *vcpu);
+void vmx_vcpu_load(struct vcpu *vcpu);
+void vmx_vcpu_put(struct vcpu *vcpu);
+void vmx_vcpu_run(struct vcpu *vcpu);
+u64 vmx_register_get(struct vcpu *vcpu, enum vcpu_register which);
+void vmx_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value);
+void vmx_state_get(struct vcpu *vcpu, struct vcpu_state *state);
+int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state);
+void vmx_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment *segment);
+void vmx_paging_get(struct vcpu *vcpu, struct guest_paging *paging);
+void vmx_tsc_offset_changed(struct vcpu *vcpu);
+
+/* control_registers.c */
+void vmx_cr0_set(struct vcpu *vcpu, u64 value);
+void vmx_cr4_set(u64 value);
+u64 vmx_cr0_get(void);
+u64 vmx_cr4_get(void);
+void vmx_efer_set(u64 value);
+bool vmx_cr_exit(struct vcpu *vcpu, struct vmexit *x);
+
+/* exit.c */
+void vmx_handle_exit(struct vcpu *vcpu);
+bool vmx_prepare_entry(struct vcpu *vcpu);
+void vmx_entry_failed(struct vcpu *vcpu);
+
+/* entry_checks.c */
+const char *vmx_explain_entry(u32 reason);
+const char *vmx_explain_error(u32 error);
+
+/* inject.c */
+void vmx_inject(struct vcpu *vcpu, const struct vcpu_event *event);
+bool vmx_event_pending(const struct vcpu *vcpu, struct vcpu_event *event);
+bool vmx_interrupt_allowed(const struct vcpu *vcpu);
+bool vmx_nmi_allowed(const struct vcpu *vcpu);
+void vmx_interrupt_window(struct vcpu *vcpu, bool wanted);
+void vmx_nmi_window(struct vcpu *vcpu);
+void vmx_nmi_window_close(struct vcpu *vcpu);
+void vmx_redeliver(void);
+
+/* world_switch.asm */
+void vmx_enter_guest(struct vcpu *vcpu, u64 launched);
+void vmx_exit_entry(void);
+
+#endif
