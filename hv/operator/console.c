@@ -17,6 +17,9 @@
 
 #define INPUT_SIZE 4096 /* power of two */
 #define PROMPT     "lintel> "
+#define LOG_PREFIX \
+    "[lintel]"     /* the log's lines begin with it, and nobody else's: tools and people trust them */
+#define FORGED '~' /* a guest's are shown with this in front of the last byte */
 
 _Static_assert((CONSOLE_RING & (CONSOLE_RING - 1)) == 0 && (INPUT_SIZE & (INPUT_SIZE - 1)) == 0,
                "indices wrap");
@@ -29,6 +32,7 @@ struct console {
     u64 written;                /* bytes ever; the ring holds the latest CONSOLE_RING of them */
     u32 input_head, input_tail; /* count up for ever; the difference is what waits */
     u64 input_dropped;
+    u8 matched; /* bytes of LOG_PREFIX that the guest has printed just now */
     u8 input[INPUT_SIZE];
     char ring[CONSOLE_RING];
 };
@@ -173,15 +177,42 @@ static __attribute__((noinline)) void ring_write(struct console *console, const 
     console->written += size;
 }
 
-void console_guest_write(struct console *console, const char *text, size_t size)
+/* Does this byte finish the prefix? (Of its bytes only the first can begin it anew.) */
+static inline bool prefix_ends(struct console *console, char byte)
 {
-    spinlock_take(&line.lock);
+    if (likely(byte != LOG_PREFIX[console->matched])) {
+        console->matched = byte == LOG_PREFIX[0];
+        return false;
+    }
+    console->matched = (u8)((console->matched + 1) % (sizeof(LOG_PREFIX) - 1));
+    return console->matched == 0;
+}
+
+static inline void guest_show(struct console *console, const char *text, size_t size)
+{
     if (likely(size == 1))
         console->ring[console->written++ % CONSOLE_RING] = *text;
     else
         ring_write(console, text, size);
     if (line.focus == console)
         devices_write(text, size);
+}
+
+void console_guest_write(struct console *console, const char *text, size_t size)
+{
+    const char forged = FORGED;
+
+    spinlock_take(&line.lock);
+    for (size_t i = 0; i < size; i++) {
+        if (likely(!prefix_ends(console, text[i])))
+            continue;
+        guest_show(console, text, i);
+        guest_show(console, &forged, 1);
+        text += i;
+        size -= i;
+        i = 0;
+    }
+    guest_show(console, text, size);
     spinlock_release(&line.lock);
 }
 

@@ -28,7 +28,10 @@ struct console *console_create(const char *name, u32 vm);
 /* Told when input waits for the guest: set by the UART. Called without locks on the boot CPU. */
 void console_set_listener(struct console *console, void (*input_ready)(void *context), void *context);
 
-/* The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. */
+/*
+ * The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. All bytes are shown as they are but
+ * the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows lintel's own words.
+ */
 void console_guest_write(struct console *console, const char *text, size_t size);
 int console_guest_read(struct console *console);
 bool console_guest_readable(const struct console *console);

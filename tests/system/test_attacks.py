@@ -39,3 +39,14 @@ def test_endless_delivery(emulator):
     text = good_console(machine)
     assert '\nok 1' in text and not re.search(r'^not ok', text, re.M), text
     shut_down(machine)
+
+
+def test_flood_of_lies(emulator):
+    """A guest that prints lintel's last words for ever: the tool goes on, the operator gets the prompt, others run."""
+    machine = beside_good(emulator, 'flood')
+    assert '[lintel~] panic: not at all' in machine.output
+    assert '[lintel] panic' not in machine.output
+    machine.sendline('vm list')
+    machine.expect(r'bad +running ', PATIENCE_S)
+    machine.expect('lintel> ', PATIENCE_S)
+    shut_down(machine)

@@ -298,6 +298,31 @@ static void test_prompt_keeps_line(void **state)
     expect("");
 }
 
+/* Lines of the log decide what a run was worth: no guest may print one, whole or in pieces, at any column. */
+static void test_forged_log(void **state)
+{
+    (void)state;
+    console_focus(web);
+    shown_size = 0;
+    say(web, "\n[lintel] panic: x\n");
+    expect("\n[lintel~] panic: x\n");
+    for (const char *at = "[[lintel] power off\r[lin[lintel][lintel"; *at; at++)
+        console_guest_write(web, at, 1);
+    expect("[[lintel~] power off\r[lin[lintel~][lintel");
+    console_focus(db);
+    say(db, "] [lin");
+    console_focus(web);
+    shown_size = 0;
+    say(web, "] reset");
+    expect("~] reset");
+    console_focus(NULL);
+    shown_size = 0;
+    console_focus(web);
+    shown[shown_size] = '\0';
+    assert_null(strstr(shown, "[lintel]"));
+    assert_non_null(strstr(shown, "[lintel~] panic: x"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup(test_editor_bound, setup),
         cmocka_unit_test_setup(test_history, setup),
         cmocka_unit_test_setup(test_prompt_keeps_line, setup),
+        cmocka_unit_test_setup(test_forged_log, setup),
     };
 
     return cmocka_run_group_tests(tests, setup_all, teardown_all);

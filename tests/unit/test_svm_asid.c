@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 // sources: arch/x86/svm/asid.c
-/* What is in the TLB under an ASID is never seen by another vCPU. No emulator keeps translations: a model does. */
+/* No vCPU sees another's translations in the TLB. No emulator keeps them over an exit: a model does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -13,8 +13,8 @@ void svm_asids_init(struct svm_asids *asids)
 
 /*
  * Give the vCPU an ASID of this CPU's current generation. A fresh ASID has no translations, so a new one is
- * also how a vCPU's nested translations are flushed where the CPU can't flush by ASID. When they run out: a new
- * generation, and one flush of everything, by whichever vCPU is the next to enter.
+ * also how a vCPU's nested translations are flushed where the CPU can't flush by ASID. When they run out: a
+ * new generation, and one flush of everything, by whichever vCPU is the next to enter.
  */
 void svm_asid_give(struct svm_asids *asids, u32 cpu, struct svm_vcpu *svm)
 {
