@@ -62,6 +62,8 @@ CFLAGS := -std=gnu17 -ffreestanding -O2 -g -mcmodel=kernel -mno-red-zone -mgener
 	$(WARNINGS) -Wframe-larger-than=1024 $(REPRODUCIBLE) $(INCLUDES) $(DEFINES)
 # A compiler that turns the loop inside memcpy into a call of memcpy would recurse for ever.
 CFLAGS += $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+# Frames and calls beside each object (.ci), for tests/test_stack.py; clang has nothing like it.
+CFLAGS += $(if $(CLANG),,-fcallgraph-info=su)
 ASFLAGS := -f elf64 -g -F dwarf --reproducible -Werror=label-orphan -I ./ -I $(BUILD)/
 LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack -z norelro --gc-sections --build-id=none
 
