@@ -159,7 +159,8 @@ static void config_read(void)
               "; tools/mkiso packs it, or grub.cfg names it in a module2 line");
 }
 
-static void vms_start(void)
+/* Returns how many VMs run. */
+static u32 vms_start(void)
 {
     u32 running = 0;
 
@@ -177,9 +178,10 @@ static void vms_start(void)
             running++;
     }
     if (running)
-        return;
+        return running;
     log_warning("no VM runs; the monitor is at the prompt below (help lists its commands)");
     console_focus(NULL);
+    return 0;
 }
 
 static void operator_start(void)
@@ -195,20 +197,20 @@ static void operator_start(void)
 }
 
 /* What the start cost and what lintel took, for docs and benchmarks. */
-static void say_ready(u64 entry)
+static void say_ready(u64 entry, u32 running)
 {
-    log_info(
-        "ready: the first guest enters %llu ticks after lintel's entry; lintel itself holds %llu bytes of "
-        "%llu bytes of RAM",
-        (unsigned long long)(read_tsc() - entry),
-        (unsigned long long)(frame_owned(FRAME_OWNER_HYPERVISOR) * PAGE_SIZE),
-        (unsigned long long)boot_memory_total(&boot_info));
+    log_info("ready: %s %llu ticks after lintel's entry; lintel itself holds %llu bytes of %llu bytes of RAM",
+             running ? "the first guest enters" : "without a guest,",
+             (unsigned long long)(read_tsc() - entry),
+             (unsigned long long)(frame_owned(FRAME_OWNER_HYPERVISOR) * PAGE_SIZE),
+             (unsigned long long)boot_memory_total(&boot_info));
 }
 
 /* Called by boot/entry.asm, which has checked the loader's magic already. tags: where the loader left them. */
 NORETURN void boot_main(u32 magic, u32 tags)
 {
     u64 entry = read_tsc();
+    u32 running;
 
     (void)magic;
     consoles_start(tags);
@@ -220,7 +222,7 @@ NORETURN void boot_main(u32 magic, u32 tags)
     machine = &guest_machine_ops;
     rtc_wall_clock_seconds = wall_clock_seconds;
     config_read();
-    vms_start();
-    say_ready(entry);
+    running = vms_start();
+    say_ready(entry, running);
     sched_loop();
 }
