@@ -202,11 +202,6 @@ def test_the_ports_of_the_abi_are_those_of_the_devices():
             assert re.search(r'\b%s\b' % value, text) or value == '0xcfc', '%s: %s' % (path.name, name)
 
 
-def test_hypercalls_answer_what_the_abi_says():
-    assert '-ENOSYS, -38' in section(TEXTS[ABI], 'Hypercalls')
-    assert '(u64)-ENOSYS' in (ROOT / 'hv/run/hypercall.c').read_text()
-
-
 # ---------------------------------------------------------------- looks
 
 @pages()
