@@ -80,7 +80,8 @@ int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
  * nothing is said about how much was copied. Takes the VM's lock only when a frame must be given.
  */
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
-int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes);
+int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
+    __attribute__((nonnull));
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
 
 /*

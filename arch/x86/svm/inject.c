@@ -41,9 +41,9 @@ bool svm_event_pending(const struct vcpu *vcpu, struct vcpu_event *event)
         .has_error = word & EVENT_ERROR_VALID,
         .error_code = (u32)(word >> 32),
     };
-    for (u8 type = EVENT_INTERRUPT; type <= EVENT_SOFTWARE; type++)
+    for (unsigned int type = EVENT_INTERRUPT; type <= EVENT_SOFTWARE; type++)
         if ((word & EVENT_TYPE) == event_types[type])
-            event->type = type;
+            event->type = (u8)type;
     return true;
 }
 
