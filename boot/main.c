@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From the boot loader's hand to the first guest: the one place that knows every floor. Read it as a table of contents. Runs on the
- * boot CPU, interrupts off, on the stack that boot/entry.asm made. docs/tour.md starts here.
+ * From the boot loader's hand to the first guest: the one place that knows every floor. Read it as a table of
+ * contents. Runs on the boot CPU, interrupts off, on the stack that boot/entry.asm made. docs/tour.md starts
+ * here.
  */
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/descriptors.h"
@@ -36,7 +37,10 @@ static struct boot_info boot_info;
 static struct acpi_info acpi_info;
 static struct config config;
 
-/* A machine lintel can't run on is no fault of lintel's: one sentence, and the CPU rests. The last line says "halted". */
+/*
+ * A machine lintel can't run on is no fault of lintel's: one sentence, and the CPU rests. The last line says
+ * "halted".
+ */
 NORETURN static void refuse(const char *sentence)
 {
     log_error("halted: %s", sentence);
@@ -206,7 +210,9 @@ static void say_ready(u64 entry, u32 running)
              (unsigned long long)boot_memory_total(&boot_info));
 }
 
-/* Called by boot/entry.asm, which has checked the loader's magic already. tags: where the loader left them. */
+/*
+ * Called by boot/entry.asm, which has checked the loader's magic already. tags: where the loader left them.
+ */
 NORETURN void boot_main(u32 magic, u32 tags)
 {
     u64 entry = read_tsc();

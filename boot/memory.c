@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory at boot: which frames exist, which are taken already (image, tags, modules: wherever the loader put them), and lintel's
- * own page tables over all that.
+ * Memory at boot: which frames exist, which are taken already (image, tags, modules: wherever the loader put
+ * them), and lintel's own page tables over all that.
  */
 #include "boot/memory.h"
 

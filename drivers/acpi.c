@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parser of the machine's ACPI tables. Firmware is not trusted further than it can be checked: every length is
- * bounded, every checksum verified, every count cut to the room there is; what lies is left out with a sentence. Pure but for the
- * two memory functions and the log; acpi_machine.c calls it on the machine.
+ * The parser of the machine's ACPI tables. Firmware is not trusted further than it can be checked: every
+ * length is bounded, every checksum verified, every count cut to the room there is; what lies is left out
+ * with a sentence. Pure but for the two memory functions and the log; acpi_machine.c calls it on the machine.
  */
 #include "drivers/acpi.h"
 
@@ -52,8 +52,9 @@ static int header_read(const struct parser *parser, hpa_t address, struct acpi_h
 }
 
 /*
- * Map the whole table at address, when it has this signature, at least smallest bytes and the right sum; else NULL, with a
- * warning. The length that counts is that of *header, which has been checked; the caller unmaps that many bytes.
+ * Map the whole table at address, when it has this signature, at least smallest bytes and the right sum; else
+ * NULL, with a warning. The length that counts is that of *header, which has been checked; the caller unmaps
+ * that many bytes.
  */
 static const void *table_map(const struct parser *parser, hpa_t address, const char *signature, u32 smallest,
                              struct acpi_header *header)
@@ -188,7 +189,10 @@ static void madt_parse(const struct parser *parser, const void *table, u32 lengt
 
 /* ---------------------------------------------------------------- FADT and DSDT */
 
-/* An integer of AML as \_S5_ has it: ZeroOp, OneOp, OnesOp or a byte. Returns bytes taken, 0 for anything else. */
+/*
+ * An integer of AML as \_S5_ has it: ZeroOp, OneOp, OnesOp or a byte. Returns bytes taken, 0 for anything
+ * else.
+ */
 static u32 aml_byte(const u8 *at, const u8 *end, u8 *value)
 {
     if (at < end && (*at == 0x00 || *at == 0x01 || *at == 0xff)) {
@@ -222,9 +226,10 @@ static bool sleep_package(const u8 *at, const u8 *end, u8 *type_a, u8 *type_b)
 }
 
 /*
- * The sleep types of S5 without an AML interpreter. What is looked for: NameOp, "\" or not, "_S5_", a package of at least two
- * small constants. That is how every firmware writes it, since the name must be there before anything is evaluated. A
- * match elsewhere (in a string, say) would have to look the same down to the package.
+ * The sleep types of S5 without an AML interpreter. What is looked for: NameOp, "\" or not, "_S5_", a package
+ * of at least two small constants. That is how every firmware writes it, since the name must be there before
+ * anything is evaluated. A match elsewhere (in a string, say) would have to look the same down to the
+ * package.
  */
 static void sleep_types_find(struct acpi_info *info, const u8 *aml, u32 length)
 {
@@ -333,7 +338,10 @@ static const struct {
     {"MCFG", sizeof(struct acpi_mcfg), mcfg_parse}, /* PCI configuration space */
 };
 
-/* Parse the table at address if it is of interest; each kind once: a second one is ignored, as the first one counts. */
+/*
+ * Parse the table at address if it is of interest; each kind once: a second one is ignored, as the first one
+ * counts.
+ */
 static void table_visit(const struct parser *parser, hpa_t address,
                         bool seen[static ARRAY_SIZE(tables_of_interest)])
 {

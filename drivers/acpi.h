@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What lintel reads from the machine's own ACPI tables, and how. The parser touches memory only through the two functions
- * it is given, so that the same code runs on the machine, in unit tests and under the fuzzer. Boot CPU, once. ACPI 6.5,
- * chapters 5.2 (tables) and 4.8 (fixed hardware).
+ * What lintel reads from the machine's own ACPI tables, and how. The parser touches memory only through the
+ * two functions it is given, so that the same code runs on the machine, in unit tests and under the fuzzer.
+ * Boot CPU, once. ACPI 6.5, chapters 5.2 (tables) and 4.8 (fixed hardware).
  */
 #ifndef DRIVERS_ACPI_H
 #define DRIVERS_ACPI_H
@@ -75,18 +75,23 @@ struct acpi_memory {
 };
 
 /*
- * Read every table of interest that the RSDP leads to. rsdp: its bytes, room for 36, of which 20 count when its revision is below
- * 2. A table that lies is left out with a warning. 0; -EINVAL when not even the root table can be believed; -ENOENT
- * when rsdp is NULL. info is valid in all cases (defaults: no CPUs, ISA interrupts one to one).
+ * Read every table of interest that the RSDP leads to. rsdp: its bytes, room for 36, of which 20 count below
+ * revision 2. A table that lies is left out with a warning. 0; -EINVAL when not even the root table can be
+ * believed; -ENOENT when rsdp is NULL. info is valid in all cases (defaults: no CPUs, ISA interrupts one to
+ * one).
  */
 int acpi_parse(const u8 *rsdp, const struct acpi_memory *memory, struct acpi_info *info);
 
-/* Look for the RSDP where a BIOS puts it: the first KiB of the EBDA and 0xe0000 .. 0xfffff. -ENOENT when there is none. */
+/*
+ * Look for the RSDP where a BIOS puts it: the first KiB of the EBDA and 0xe0000 .. 0xfffff. -ENOENT when
+ * there is none.
+ */
 int acpi_find_rsdp(const struct acpi_memory *memory, u8 rsdp[static 36]);
 
 /*
- * The machine's tables, through paging_map_device, so after paging_init. rsdp: the loader's copy, or NULL: then a BIOS machine
- * is searched (not with efi: the memory there means nothing). Says in the log what it found. As acpi_parse, and -ENOENT.
+ * The machine's tables, through paging_map_device, so after paging_init. rsdp: the loader's copy, or NULL:
+ * then a BIOS machine is searched (not with efi: the memory there means nothing). Says in the log what it
+ * found. As acpi_parse, and -ENOENT.
  */
 int acpi_init(const u8 *rsdp, bool efi, struct acpi_info *info);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ACPI tables that lintel reads, as they lie in memory: fields that are used have names, the others are gaps. ACPI 6.5,
+ * The ACPI tables that lintel reads, as they lie in memory: fields that are used have names, the others are
+ * gaps. ACPI 6.5,
  * 5.2.5 to 5.2.12; HPET specification 1.0a, 3.2.4; PCI firmware specification 3.3, 4.1.2 (MCFG).
  */
 #ifndef DRIVERS_ACPI_TABLES_H

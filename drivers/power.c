@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Power-off by ACPI's sleep state S5 (ACPI 6.5, 4.8.3.2 and 16.1.1) and the ways to reset a PC, from the one that firmware names to the
- * one that cannot fail. The log line comes first, because nothing comes after: whoever watches the serial line reads from its
- * last line how lintel ended.
+ * Power-off by ACPI's sleep state S5 (ACPI 6.5, 4.8.3.2 and 16.1.1) and the ways to reset a PC, from the one
+ * that firmware names to the one that cannot fail. The log line comes first, because nothing comes after:
+ * whoever watches the serial line reads from its last line how lintel ended.
  */
 #include "drivers/power.h"
 
@@ -37,7 +37,10 @@ static void wait_ms(u32 ms)
         tsc_delay_us(1000);
 }
 
-/* The sleep control register may be dead while firmware runs the machine in legacy mode: take it over, at most 1 s. */
+/*
+ * The sleep control register may be dead while firmware runs the machine in legacy mode: take it over, at
+ * most 1 s.
+ */
 static void acpi_mode_enter(void)
 {
     u32 ms;
@@ -125,7 +128,9 @@ static void reset_by_keyboard(void)
     out8(KEYBOARD_COMMAND, KEYBOARD_PULSE_RESET);
 }
 
-/* No IDT: the exception cannot be delivered, nor can the double fault that follows, and the CPU shuts down. */
+/*
+ * No IDT: the exception cannot be delivered, nor can the double fault that follows, and the CPU shuts down.
+ */
 static void reset_by_triple_fault(void)
 {
     static const struct PACKED {

@@ -8,7 +8,10 @@
 /* Keep what ACPI says about power; until then a power-off can only halt. Boot CPU. */
 void power_init(const struct acpi_info *acpi);
 
-/* Both: any CPU, the others keep still or are halted; the log line is flushed first. When it does not work: a line, halt. */
+/*
+ * Both: any CPU, the others keep still or are halted; the log line is flushed first. When it does not work: a
+ * line, halt.
+ */
 NORETURN void power_off(void);
 NORETURN void machine_reset(void);
 

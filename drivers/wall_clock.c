@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The machine's CMOS clock, read once at boot; afterwards the TSC counts. Motorola MC146818A data sheet. Boot CPU. */
+/*
+ * The machine's CMOS clock, read once at boot; afterwards the TSC counts. Motorola MC146818A data sheet. Boot
+ * CPU.
+ */
 #include "drivers/wall_clock.h"
 
 #include "arch/x86/machine/tsc.h"
@@ -50,7 +53,10 @@ static unsigned hour_of(struct cmos_date date)
     return hour % 12 + (date.hour & HOUR_PM ? 12 : 0);
 }
 
-/* Days from 1970-01-01 to the given day of the Gregorian calendar; months count from March, so that the leap day is last. */
+/*
+ * Days from 1970-01-01 to the given day of the Gregorian calendar; months count from March, so that the leap
+ * day is last.
+ */
 static u64 days_since_1970(unsigned year, unsigned month, unsigned day)
 {
     unsigned shifted = month < 3 ? year - 1 : year;

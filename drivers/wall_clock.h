@@ -5,7 +5,10 @@
 
 #include "hv/lib/types.h"
 
-/* Seven registers as the clock holds them, and its status B: seconds since 1970, or 0 when they are no date. Pure. */
+/*
+ * Seven registers as the clock holds them, and its status B: seconds since 1970, or 0 when they are no date.
+ * Pure.
+ */
 struct cmos_date {
     u8 second, minute, hour, day, month, year, century, status_b;
 };

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* CR8 is a second door to the local APIC's task priority; engines that can't leave it to hardware exit here. */
+/*
+ * CR8 is a second door to the local APIC's task priority; engines that can't leave it to hardware exit here.
+ */
 #include "guest/policy/cr8.h"
 
 #include "arch/x86/machine/cpu.h"

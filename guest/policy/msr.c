@@ -307,7 +307,7 @@ static const struct msr_range rows[] = {
     {0x10a, 0x10a, NULL, NULL, "ARCH_CAPABILITIES: not offered"},
     {0x122, 0x122, NULL, NULL, "TSX_CTRL: no TSX"},
     {0x140, 0x140, NULL, NULL, "MISC_FEATURES_ENABLES: Linux probes it for CPUID faulting"},
-    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, system_call_read, system_call_write, "SYSENTER: where an engine lets them exit"},
+    {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, system_call_read, system_call_write, "SYSENTER: if the engine exits"},
     {0x179, 0x179, zero_read, NULL, "MCG_CAP: machine checks without a bank"},
     {0x17a, 0x17a, zero_read, write_ignored, "MCG_STATUS: cleared by kernels at start"},
     {0x1a0, 0x1a0, misc_enable_read, write_ignored, "MISC_ENABLE: Linux on Intel reads it unguarded"},

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The error numbers of lintel are Linux's; the C library's one name that Linux's own header lacks is added. */
+/*
+ * The error numbers of lintel are Linux's; the C library's one name that Linux's own header lacks is added.
+ */
 #ifndef HV_LIB_ERRNO_H
 #define HV_LIB_ERRNO_H
 

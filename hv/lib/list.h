@@ -9,8 +9,10 @@ struct list_node {
     struct list_node *next, *previous;
 };
 
-#define LIST_INIT(name) \
-    { &(name), &(name) }
+#define LIST_INIT(name)  \
+    {                    \
+        &(name), &(name) \
+    }
 
 static inline void list_init(struct list_node *head)
 {
@@ -43,7 +45,7 @@ static inline void list_remove(struct list_node *node)
 #define list_entry(pointer, type, member) container_of(pointer, type, member)
 
 /* Walk; the current element must not be removed. */
-#define list_for_each(element, head, member)                                                    \
+#define list_for_each(element, head, member)                                                           \
     for (element = list_entry((head)->next, __typeof__(*element), member); &element->member != (head); \
          element = list_entry(element->member.next, __typeof__(*element), member))
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: records in a byte ring that forgets its oldest lines, and the sinks. Any CPU; log_lock, except in a panic,
- * when only the CPU that panics is left and nobody may wait.
+ * The log: records in a byte ring that forgets its oldest lines, and the sinks. Any CPU; log_lock, except in
+ * a panic, when only the CPU that panics is left and nobody may wait.
  */
 #include "hv/lib/log.h"
 
@@ -78,7 +78,9 @@ static void ring_append(enum log_level level, const char *text, size_t length)
     ring_newest += sizeof(record) + length;
 }
 
-/* Make a line of the record at position, with its time when timed; returns the position of the next record. */
+/*
+ * Make a line of the record at position, with its time when timed; returns the position of the next record.
+ */
 static u64 ring_read(u64 position, struct line *line, enum log_level *level, bool timed)
 {
     struct record record;
@@ -110,7 +112,9 @@ static void show(u64 position)
         sink->write(sink, line.bytes, line.length, panicking);
 }
 
-/* Store and show one line; control characters, which a guest may have smuggled into a name, lose their power. */
+/*
+ * Store and show one line; control characters, which a guest may have smuggled into a name, lose their power.
+ */
 static void add_line(enum log_level level, char *text, size_t length)
 {
     u64 position;
@@ -179,8 +183,8 @@ void log_clock_set(u64 (*now_ns)(void))
 }
 
 /*
- * The lock is not held while write runs, which may well print to a console; lines that are forgotten meanwhile are
- * skipped, lines that come meanwhile are left out.
+ * The lock is not held while write runs, which may well print to a console; lines that are forgotten
+ * meanwhile are skipped, lines that come meanwhile are left out.
  */
 void log_replay(void (*write)(void *context, const char *text, size_t size), void *context)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lintel's last words. First everything that helps (served vCPU, back trace, machine state), then the panic line itself:
- * whoever watches the serial line decides by its last line how lintel ended. No lock, no allocation.
+ * lintel's last words. First everything that helps (served vCPU, back trace, machine state), then the panic
+ * line itself: whoever watches the serial line decides by its last line how lintel ended. No lock, no
+ * allocation.
  */
 #include "hv/lib/panic.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Formatting into a bounded buffer: see the header for what is understood. No lock, no allocation, no floating point. */
+/*
+ * Formatting into a bounded buffer: see the header for what is understood. No lock, no allocation, no
+ * floating point.
+ */
 #ifdef LINTEL_HOST_TEST
 /* On the host everybody else uses the C library; ours stand beside it. */
 #define vsnprintf lintel_vsnprintf

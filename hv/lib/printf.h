@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Formatting without allocation. Understood: %d %i %u %x %X %o %c %s %p %% with flags '-', '0', '+', '#', ' ',
- * width, precision (also *), and the lengths hh h l ll z t. Any CPU, no lock.
+ * Formatting without allocation. Understood: %d %i %u %x %X %o %c %s %p %% with flags '-', '0', '+', '#',
+ * ' ', width, precision (also *), and the lengths hh h l ll z t. Any CPU, no lock.
  */
 #ifndef HV_LIB_PRINTF_H
 #define HV_LIB_PRINTF_H

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory and text. The copies move eight bytes per step: what counts instructions (an emulator, a single-stepper) counts
- * each step of a REP, and processors without fast byte strings take as long. No SIMD: lintel never touches a guest's
- * vector registers. The compiler flags keep the loops here from becoming calls to themselves.
+ * Memory and text. The copies move eight bytes per step: what counts instructions (an emulator, a
+ * single-stepper) counts each step of a REP, and processors without fast byte strings take as long. No SIMD:
+ * lintel never touches a guest's vector registers. The compiler flags keep the loops here from becoming calls
+ * to themselves.
  */
 #ifdef LINTEL_HOST_TEST
-/* On the host everybody else uses the C library, whose functions the sanitizers check; ours stand beside it. */
+/*
+ * On the host everybody else uses the C library, whose functions the sanitizers check; ours stand beside it.
+ */
 #define memcpy  lintel_memcpy
 #define memmove lintel_memmove
 #define memset  lintel_memset

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where instructions that exit were found before, per vCPU. A CPU that does not tell the length of an instruction makes lintel
- * look at its bytes at each exit, through the guest's four levels of page tables. The walk is remembered as the entries it
- * went through: when each of them still reads the same, so is its result. The vCPU's own CPU.
+ * Where instructions that exit were found before, per vCPU. A CPU that does not tell the length of an
+ * instruction makes lintel look at its bytes at each exit, through the guest's four levels of page tables.
+ * The walk is remembered as the entries it went through: when each of them still reads the same, so is its
+ * result. The vCPU's own CPU.
  *
  * Must be cleared when frames leave the guest (REQUEST_FLUSH) and at reset, since it points at frames.
  */
@@ -56,7 +57,10 @@ static inline bool fetch_page_has(gva_t gva)
     return (gva & ~PAGE_MASK) <= PAGE_SIZE - sizeof(u32);
 }
 
-/* Walk for gva, which the CPU has just executed under cr3, and remember it. false: the tables changed meanwhile; nothing is remembered. */
+/*
+ * Walk for gva, which the CPU has just executed under cr3, and remember it. false: the tables changed
+ * meanwhile; nothing is remembered.
+ */
 bool fetch_page_fill(struct fetch_page *page, const struct guest_memory *memory, u64 cr3, gva_t gva);
 
 #endif

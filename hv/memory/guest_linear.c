@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Copies between lintel and a guest's linear addresses (contract in guest_walk.h). Any CPU; the VM's lock is not held. */
+/*
+ * Copies between lintel and a guest's linear addresses (contract in guest_walk.h). Any CPU; the VM's lock is
+ * not held.
+ */
 #include "hv/lib/errno.h"
 #include "hv/memory/guest_walk.h"
 

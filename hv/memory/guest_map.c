@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a guest has RAM, and what its memory map says about it. Laid out once at creation, as on a PC; types change only
- * while the guest is being built. No lock.
+ * Where a guest has RAM, and what its memory map says about it. Laid out once at creation, as on a PC; types
+ * change only while the guest is being built. No lock.
  */
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"

@@ -38,8 +38,8 @@ struct guest_memory {
 
 /*
  * vm, page_limit, lock, flush and nested.format/.pages_1g are set by the caller. Lays out `bytes` of RAM
- * (multiple of 4 KiB, at least 1 MiB): below 640 KiB and from 768 KiB to 3 GiB, the rest from 4 GiB (guest_map.c);
- * promises the frames. -ENOMEM, -EINVAL.
+ * (multiple of 4 KiB, at least 1 MiB): below 640 KiB and from 768 KiB to 3 GiB, the rest from 4 GiB
+ * (guest_map.c); promises the frames. -ENOMEM, -EINVAL.
  */
 int guest_memory_create(struct guest_memory *memory, u64 bytes);
 /* The part of it that fills regions and frames. -EINVAL. */

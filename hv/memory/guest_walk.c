@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The walk of a guest's own page tables (contract in the header; AMD APM 2, 5.2 to 5.6; Intel SDM 3A, chapter 4). Called by
- * exit handlers and the emulator on any CPU, without a lock.
+ * The walk of a guest's own page tables (contract in the header; AMD APM 2, 5.2 to 5.6; Intel SDM 3A, chapter
+ * 4). Called by exit handlers and the emulator on any CPU, without a lock.
  *
- * Tables are read once per level, through the p2m. What the guest changes meanwhile on another CPU may spoil its own
- * translation, as on hardware, and nothing else.
- * Protection keys are ignored: guests are not told that the CPU has them.
+ * Tables are read once per level, through the p2m. What the guest changes meanwhile on another CPU may spoil
+ * its own translation, as on hardware, and nothing else. Protection keys are ignored: guests are not told
+ * that the CPU has them.
  */
 #include "hv/memory/guest_walk.h"
 
@@ -221,7 +221,10 @@ static bool slot_update(const struct paging_mode *mode, void *slot, u64 old, u64
     return __atomic_compare_exchange_n((u64 *)slot, &old, new, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-/* Accessed on every level, dirty in the leaf, as the CPU does. False: the guest has changed an entry meanwhile. */
+/*
+ * Accessed on every level, dirty in the leaf, as the CPU does. False: the guest has changed an entry
+ * meanwhile.
+ */
 static bool used_bits_set(const struct walk *walk)
 {
     unsigned top = walk->mode == &modes[MODE_PAE] ? 1 : walk->mode->levels - 1u;
@@ -289,7 +292,9 @@ int guest_walk(struct guest_memory *memory, const struct guest_paging *paging, g
         if (used_bits_set(&walk))
             return 0;
     }
-    /* Another vCPU rewrites the entry all the time: the guest sees a fault without a cause, and tries again. */
+    /*
+     * Another vCPU rewrites the entry all the time: the guest sees a fault without a cause, and tries again.
+     */
     return page_fault(&walk, 0, error_code);
 }
 
@@ -320,7 +325,10 @@ walk_fetched_slow(const struct guest_memory *memory, const struct guest_paging *
     return 0;
 }
 
-/* One level of four: entry leads to the table, and becomes what stands there. False: look again, the slow way. */
+/*
+ * One level of four: entry leads to the table, and becomes what stands there. False: look again, the slow
+ * way.
+ */
 static inline __attribute__((always_inline)) bool level_pass(const struct guest_memory *memory, gva_t gva,
                                                              unsigned shift, u64 *entry)
 {

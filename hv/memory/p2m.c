@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The linear p2m list and the page tables that hold its window (contract in the header). Lookups read the window on any
- * CPU without a lock; changes come under the VM's lock and go through the direct map, so the window is read-only.
+ * The linear p2m list and the page tables that hold its window (contract in the header). Lookups read the
+ * window on any CPU without a lock; changes come under the VM's lock and go through the direct map, so the
+ * window is read-only.
  *
- *    level 3   the VM's directory-pointer page, private from the start      one entry: 512 GiB of guest memory
- *    level 2   directories                                                  1 GiB
- *    level 1   page tables                                                  2 MiB
- *    level 0   leaves: the list itself                                      one frame
+ *    level 3   the VM's directory-pointer page, private from the start     one entry: 512 GiB of guest memory
+ *    level 2   directories                                                 1 GiB
+ *    level 1   page tables                                                 2 MiB
+ *    level 0   leaves: the list itself                                     one frame
  *
- * Below the directory-pointer page everything begins as one of three shared pages of holes. The first frame in a hole
- * gets private copies of what is still shared on its way, filled and joined aside, linked by one store. So a reader
- * finds the shared page or the finished private one.
+ * Below the directory-pointer page everything begins as one of three shared pages of holes. The first frame
+ * in a hole gets private copies of what is still shared on its way, filled and joined aside, linked by one
+ * store. So a reader finds the shared page or the finished private one.
  *
- * Other CPUs may remember the shared page for a while after that. They read P2M_INVALID once more, which is harmless:
- * who misses asks p2m_lookup_slow before he acts, and that walks the tables themselves.
+ * Other CPUs may remember the shared page for a while after that. They read P2M_INVALID once more, which is
+ * harmless: who misses asks p2m_lookup_slow before he acts, and that walks the tables themselves.
  *
- * Leaves that have become empty stay until p2m_destroy. Giving one back earlier would need every CPU's TLB flushed of the
- * window before the frame has a new owner, since a stale translation would read that owner's data as frames.
+ * Leaves that have become empty stay until p2m_destroy. Giving one back earlier would need every CPU's TLB
+ * flushed of the window before the frame has a new owner, since a stale translation would read that owner's
+ * data as frames.
  */
 #include "hv/memory/p2m.h"
 
@@ -31,7 +33,10 @@
 /* Pages of lintel's own tables that lead to the list: never written through, never executed. */
 #define WINDOW_ENTRY (PTE_PRESENT | PTE_ACCESSED | PTE_NX)
 
-/* The shared pages of holes by level: the leaf of missing entries, a page table full of it, a directory full of that. */
+/*
+ * The shared pages of holes by level: the leaf of missing entries, a page table full of it, a directory full
+ * of that.
+ */
 static hpa_t shared_pages[LEVELS];
 
 #ifdef LINTEL_HOST_TEST
@@ -154,7 +159,10 @@ void p2m_destroy(struct p2m *p2m)
     *p2m = (struct p2m){0};
 }
 
-/* A private leaf for gfn: `level` new pages below the private page `above`. Its address, or 0: no memory, nothing changed. */
+/*
+ * A private leaf for gfn: `level` new pages below the private page `above`. Its address, or 0: no memory,
+ * nothing changed.
+ */
 static hpa_t leaf_create(struct p2m *p2m, gfn_t gfn, hpa_t above, unsigned level)
 {
     hpa_t pages[LEVELS];

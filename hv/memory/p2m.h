@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The linear p2m list: one 8-byte entry per guest frame, indexed by gfn, in the VM's own window of lintel's
- * address space, spanning the whole guest-physical range of 48 bits. Holes are page-table entries that point to
- * one shared page of missing entries; whole page-table pages and directories of holes are shared too.
+ * address space, spanning the whole guest-physical range of 48 bits. Holes are page-table entries that point
+ * to one shared page of missing entries; whole page-table pages and directories of holes are shared too.
  * Lookups: any CPU, no lock, one load. Changes: under the VM's lock.
  */
 #ifndef HV_MEMORY_P2M_H
@@ -38,12 +38,16 @@ static inline u64 p2m_lookup(const struct p2m *p2m, gfn_t gfn)
 }
 
 /*
- * The same from the tables themselves. Who finds nothing in the window and wants to act on it asks here, since this CPU's
- * TLB may still lead to a shared page of holes. Any CPU, no lock; under the VM's lock the answer stays true.
+ * The same from the tables themselves. Who finds nothing in the window and wants to act on it asks here,
+ * since this CPU's TLB may still lead to a shared page of holes. Any CPU, no lock; under the VM's lock the
+ * answer stays true.
  */
 u64 p2m_lookup_slow(const struct p2m *p2m, gfn_t gfn);
 
-/* The first entry that is present in [gfn, end), or end. Holes are skipped by whole tables. Under the VM's lock. */
+/*
+ * The first entry that is present in [gfn, end), or end. Holes are skipped by whole tables. Under the VM's
+ * lock.
+ */
 gfn_t p2m_next_present(const struct p2m *p2m, gfn_t gfn, gfn_t end);
 
 /* Set or remove (P2M_INVALID) one entry. 0; -ENOMEM (nothing changed); -EINVAL beyond the range. */

@@ -29,8 +29,8 @@ struct console *console_create(const char *name, u32 vm);
 void console_set_listener(struct console *console, void (*input_ready)(void *context), void *context);
 
 /*
- * The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. All bytes are shown as they are but
- * the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows lintel's own words.
+ * The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. All bytes are shown as they are
+ * but the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows lintel's own words.
  */
 void console_guest_write(struct console *console, const char *text, size_t size);
 int console_guest_read(struct console *console);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where devices live: ranges of ports, of guest-physical addresses, of MSRs, each with its handlers. Devices register at VM
- * creation, before the VM runs; afterwards the maps are only read. `lock` names the lock that guards the device: the bus
- * takes it around the handler; NULL for per-vCPU devices.
+ * Where devices live: ranges of ports, of guest-physical addresses, of MSRs, each with its handlers. Devices
+ * register at VM creation, before the VM runs; afterwards the maps are only read. `lock` names the lock that
+ * guards the device: the bus takes it around the handler; NULL for per-vCPU devices.
  */
 #ifndef HV_RUN_BUS_H
 #define HV_RUN_BUS_H
@@ -10,7 +10,10 @@
 #include "hv/lib/lock.h"
 #include "hv/run/vcpu.h"
 
-/* Handlers see naturally sized accesses (1, 2, 4 bytes; MMIO also 8) and return values whose upper bits are ignored. */
+/*
+ * Handlers see naturally sized accesses (1, 2, 4 bytes; MMIO also 8) and return values whose upper bits are
+ * ignored.
+ */
 struct port_range {
     u16 first, last;
     u32 (*read)(struct vcpu *vcpu, void *device, u16 port, unsigned size);

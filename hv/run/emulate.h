@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Carry out one guest instruction that touched a device: MMIO through the nested tables, string I/O, MOV CR. Uses decode.h for the
- * meaning, guest_walk.h for memory, bus.h for devices. On the vCPU's own CPU, in an exit.
+ * Carry out one guest instruction that touched a device: MMIO through the nested tables, string I/O, MOV CR.
+ * Uses decode.h for the meaning, guest_walk.h for memory, bus.h for devices. On the vCPU's own CPU, in an
+ * exit.
  */
 #ifndef HV_RUN_EMULATE_H
 #define HV_RUN_EMULATE_H
@@ -15,8 +16,9 @@ int emulate_fetch(struct vcpu *vcpu, struct instruction *instruction);
 unsigned emulate_fetch_bytes(struct vcpu *vcpu, u8 *bytes, unsigned most);
 
 /*
- * The instruction at RIP accessed gpa, where no RAM is: do it on the MMIO bus. 0: done, RIP advanced or fault injected; -ENOTSUP:
- * an instruction no kernel uses on devices (the caller stops the VM); -EAGAIN: re-enter, the bytes changed under us.
+ * The instruction at RIP accessed gpa, where no RAM is: do it on the MMIO bus. 0: done, RIP advanced or fault
+ * injected; -ENOTSUP: an instruction no kernel uses on devices (the caller stops the VM); -EAGAIN: re-enter,
+ * the bytes changed under us.
  */
 int emulate_mmio(struct vcpu *vcpu, gpa_t gpa);
 

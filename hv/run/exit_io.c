@@ -8,31 +8,21 @@
 #include "hv/run/emulate.h"
 #include "hv/run/exit.h"
 
-#define CODE_BYTES 15
-
-/* The bytes at RIP for a message, "8b 04 25 ..." or that they can't be had. */
-static const char *describe_code(struct vcpu *vcpu, char *text, size_t size)
-{
-    u8 bytes[CODE_BYTES];
-    unsigned count = emulate_fetch_bytes(vcpu, bytes, CODE_BYTES);
-    size_t at = 0;
-
-    if (count == 0)
-        return "not readable";
-    for (unsigned i = 0; i < count && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%02x", i ? " " : "", bytes[i]);
-    return text;
-}
+/* The guest did what nobody can carry out: where it stands and why it ends there. */
+#define stop_here(vcpu, ...)              \
+    do {                                  \
+        vcpu_dump(vcpu);                  \
+        vm_stop((vcpu)->vm, __VA_ARGS__); \
+    } while (0)
 
 static __attribute__((noinline)) void port_string(struct vcpu *vcpu, struct vmexit *x)
 {
-    char code[CODE_BYTES * 3 + 1];
     int err = emulate_string_io(vcpu, x);
 
     if (!err || err == -EAGAIN)
         return;
-    vm_stop(vcpu->vm, "vCPU %u at rip %#lx: string I/O on port %#x that lintel cannot carry out: %s",
-            vcpu->index, vcpu->regs.rip, x->io.port, describe_code(vcpu, code, sizeof(code)));
+    stop_here(vcpu, "vCPU %u at rip %#lx: string I/O on port %#x that lintel cannot carry out", vcpu->index,
+              vcpu->regs.rip, x->io.port);
 }
 
 /* AL and AX leave the rest of RAX alone, EAX clears the upper half; value has rubbish above size. */
@@ -61,23 +51,20 @@ void exit_port(struct vcpu *vcpu, struct vmexit *x)
 
 static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
 {
-    char code[CODE_BYTES * 3 + 1];
-
     if (unlikely(x->fault.table_walk)) {
-        vm_stop(vcpu->vm, "vCPU %u at rip %#lx has a page table at gpa %#lx, where no RAM is", vcpu->index,
-                vcpu->regs.rip, x->fault.gpa);
+        stop_here(vcpu, "vCPU %u at rip %#lx has a page table at gpa %#lx, where no RAM is", vcpu->index,
+                  vcpu->regs.rip, x->fault.gpa);
         return;
     }
     if (unlikely(x->fault.fetch)) {
-        vm_stop(vcpu->vm, "vCPU %u jumped to rip %#lx, gpa %#lx, where no RAM is", vcpu->index,
-                vcpu->regs.rip, x->fault.gpa);
+        stop_here(vcpu, "vCPU %u jumped to rip %#lx, gpa %#lx, where no RAM is", vcpu->index, vcpu->regs.rip,
+                  x->fault.gpa);
         return;
     }
     if (likely(emulate_mmio(vcpu, x->fault.gpa) != -ENOTSUP))
         return;
-    vm_stop(vcpu->vm, "vCPU %u at rip %#lx: %s gpa %#lx, where no RAM is, by no instruction for devices: %s",
-            vcpu->index, vcpu->regs.rip, x->fault.write ? "wrote" : "read", x->fault.gpa,
-            describe_code(vcpu, code, sizeof(code)));
+    stop_here(vcpu, "vCPU %u at rip %#lx: %s gpa %#lx, where no RAM is, by no instruction for devices",
+              vcpu->index, vcpu->regs.rip, x->fault.write ? "wrote" : "read", x->fault.gpa);
 }
 
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler. A vCPU's turn is one call of engine->vcpu_run: it ends when the vCPU halts, stops, or is asked for the CPU
- * (REQUEST_RESCHEDULE). All CPUs; a CPU's queue under its lock.
+ * The scheduler. A vCPU's turn is one call of engine->vcpu_run: it ends when the vCPU halts, stops, or is
+ * asked for the CPU (REQUEST_RESCHEDULE). All CPUs; a CPU's queue under its lock.
  *
- * Fairness: each vCPU carries the ticks it has had (virtual_time); the least goes first. One that wakes starts at most
- * one slice behind the others, so that sleeping earns no more than a prompt start.
+ * Fairness: each vCPU carries the ticks it has had (virtual_time); the least goes first. One that wakes
+ * starts at most one slice behind the others, so that sleeping earns no more than a prompt start.
  */
 #include "hv/run/sched.h"
 
@@ -256,7 +256,10 @@ bool sched_others_wait(void)
     return !list_empty(&cpu->queue) || !list_empty(&cpu->work);
 }
 
-/* Nobody wants this CPU: sleep until an interrupt. What came before HLT wakes it at once, since interrupts were off. */
+/*
+ * Nobody wants this CPU: sleep until an interrupt. What came before HLT wakes it at once, since interrupts
+ * were off.
+ */
 static void idle(struct sched_cpu *cpu)
 {
     u64 start = read_tsc();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who runs on which CPU: one run queue per CPU, the vCPU that had least comes first, a time slice only where somebody
- * else waits, HLT when nobody does. Every CPU ends its boot in sched_loop.
+ * Who runs on which CPU: one run queue per CPU, the vCPU that had least comes first, a time slice only where
+ * somebody else waits, HLT when nobody does. Every CPU ends its boot in sched_loop.
  */
 #ifndef HV_RUN_SCHED_H
 #define HV_RUN_SCHED_H

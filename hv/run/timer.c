@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timer queues (contract in the header): a pairing heap per CPU, under the queue's lock (RANK_TIMER). Called by
- * device models, the scheduler and the timer interrupt.
+ * Timer queues (contract in the header): a pairing heap per CPU, under the queue's lock (RANK_TIMER). Called
+ * by device models, the scheduler and the timer interrupt.
  *
- * A timer's children are a singly linked list of heaps, none of them due before it. `link` is the pointer that points to the
- * timer, wherever that is, so that it can be taken out without a search. Setting costs a comparison; taking one out
- * joins its children in pairs, which is logarithmic over time. Nothing recurses.
+ * A timer's children are a singly linked list of heaps, none of them due before it. `link` is the pointer
+ * that points to the timer, wherever that is, so that it can be taken out without a search. Setting costs a
+ * comparison; taking one out joins its children in pairs, which is logarithmic over time. Nothing recurses.
  *
  * The program hook runs under the queue's lock, on the CPU that changed the queue.
  */
 #include "hv/run/timer.h"
 
-/* A guest can make its timers due at once, again and again: between so many of them the CPU looks at other things. */
+/*
+ * A guest can make its timers due at once, again and again: between so many of them the CPU looks at other
+ * things.
+ */
 #define FIRES_PER_RUN 64
 
 static void link_to(struct timer **link, struct timer *timer)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timers: one queue per CPU, ordered by deadline in host TSC ticks; the local APIC's timer is set to the earliest (no
- * periodic tick). A timer belongs to one queue for life. fire runs on that queue's CPU with no lock held; it may set the timer again.
+ * Timers: one queue per CPU, ordered by deadline in host TSC ticks; the local APIC's timer is set to the
+ * earliest (no periodic tick). A timer belongs to one queue for life. fire runs on that queue's CPU with no
+ * lock held; it may set the timer again.
  */
 #ifndef HV_RUN_TIMER_H
 #define HV_RUN_TIMER_H
@@ -28,7 +29,10 @@ struct timer_queue {
 void timer_queue_init(struct timer_queue *queue, void (*program)(u64 deadline_tsc));
 void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(struct timer *timer));
 
-/* (Re)set or cancel; harmless when not set. Any CPU; a timer of another CPU's queue is seen by it at its next interrupt. */
+/*
+ * (Re)set or cancel; harmless when not set. Any CPU; a timer of another CPU's queue is seen by it at its next
+ * interrupt.
+ */
 void timer_set(struct timer *timer, u64 deadline_tsc);
 void timer_cancel(struct timer *timer);
 static inline bool timer_is_set(const struct timer *timer)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Virtual CPUs: creation, what is switched with them, and the delivery of exceptions by the rules of the architecture. */
+/*
+ * Virtual CPUs: creation, what is switched with them, and the delivery of exceptions by the rules of the
+ * architecture.
+ */
 #include "hv/run/vcpu.h"
 
 #include "arch/x86/machine/cpu.h"
@@ -82,7 +85,9 @@ void vcpu_put(struct vcpu *vcpu)
     vcpu->debug[1] = read_dr1();
     vcpu->debug[2] = read_dr2();
     vcpu->debug[3] = read_dr3();
-    /* QEMU's TCG has no XSETBV intercept: the guest's XCR0 is what the CPU says, not what the last exit said. */
+    /*
+     * QEMU's TCG has no XSETBV intercept: the guest's XCR0 is what the CPU says, not what the last exit said.
+     */
     vcpu->xcr0 = fpu_xcr0();
     fpu_save(vcpu->fpu);
 }

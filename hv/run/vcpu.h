@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual CPU as everybody above the engine sees it. Runs on one physical CPU at a time; while it runs, only that CPU
- * touches it, except `requests`, which any CPU may set (then kick).
+ * A virtual CPU as everybody above the engine sees it. Runs on one physical CPU at a time; while it runs,
+ * only that CPU touches it, except `requests`, which any CPU may set (then kick).
  */
 #ifndef HV_RUN_VCPU_H
 #define HV_RUN_VCPU_H
@@ -14,7 +14,9 @@
 /* In the order in which instructions encode them. */
 enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPR_COUNT };
 
-/* Saved at each exit: all but RSP and RFLAGS, which the engine fetches on demand (engine_ops.register_get). */
+/*
+ * Saved at each exit: all but RSP and RFLAGS, which the engine fetches on demand (engine_ops.register_get).
+ */
 struct vcpu_regs {
     u64 gpr[GPR_COUNT]; /* gpr[RSP] is not used: ask vcpu_gpr_get */
     u64 rip;
@@ -150,15 +152,18 @@ u64 vcpu_gpr_get(struct vcpu *vcpu, unsigned gpr);
 void vcpu_gpr_set(struct vcpu *vcpu, unsigned gpr, u64 value);
 
 /*
- * Step over the instruction that exited. The engine sees the moved RIP at the next entry: it ends an interrupt
- * shadow and raises the single-step trap, as the CPU would have.
+ * Step over the instruction that exited. The engine sees the moved RIP at the next entry: it ends an
+ * interrupt shadow and raises the single-step trap, as the CPU would have.
  */
 static inline void vcpu_skip(struct vcpu *vcpu, const struct vmexit *x)
 {
     vcpu->regs.rip += x->length;
 }
 
-/* Deliver an exception at the next entry; combines with one in flight by the rules of double faults (APM 2, 8.2.9). */
+/*
+ * Deliver an exception at the next entry; combines with one in flight by the rules of double faults (APM 2,
+ * 8.2.9).
+ */
 void vcpu_inject_exception(struct vcpu *vcpu, u8 vector);
 void vcpu_inject_fault(struct vcpu *vcpu, u8 vector, u32 error_code);
 void vcpu_inject_page_fault(struct vcpu *vcpu, u64 address, u32 error_code);
@@ -168,7 +173,10 @@ int vcpu_create(struct vm *vm, u32 index);
 /* What is switched with the vCPU and not at each exit; scheduler alone. */
 void vcpu_load(struct vcpu *vcpu);
 void vcpu_put(struct vcpu *vcpu);
-/* Debug registers, floating point, XCR0 and pending requests as after reset; the engine's state is set by the machine. */
+/*
+ * Debug registers, floating point, XCR0 and pending requests as after reset; the engine's state is set by the
+ * machine.
+ */
 void vcpu_reset(struct vcpu *vcpu);
 void vcpu_destroy(struct vcpu *vcpu);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a vCPU looked like when its VM met its end: registers and the bytes at RIP, as sentences in the log. */
+/*
+ * What a vCPU looked like when its VM met its end: registers and the bytes at RIP, as sentences in the log.
+ */
 #include "hv/lib/log.h"
 #include "hv/lib/printf.h"
 #include "hv/run/decode.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtual machines: built from their configuration, started, stopped, reset, taken down. Everything that changes a VM's life
- * runs on the boot CPU between vCPUs; what exits want (stop, reset, power-off) is noted and done there as work.
+ * Virtual machines: built from their configuration, started, stopped, reset, taken down. Everything that
+ * changes a VM's life runs on the boot CPU between vCPUs; what exits want (stop, reset, power-off) is noted
+ * and done there as work.
  */
 #include "hv/run/vm.h"
 
@@ -323,9 +324,8 @@ void vm_triple_fault(struct vcpu *vcpu)
     vm->triple_faults[1] = vm->triple_faults[0];
     vm->triple_faults[0] = now;
     if (oldest && now - oldest < TRIPLE_FAULT_WINDOW_MS * tsc_khz)
-        vm_stop(
-            vm,
-            "the third triple fault within 10 s; a guest that works has none (vm reset or vm start tries again)");
+        vm_stop(vm, "the third triple fault within 10 s; a guest that works has none "
+                    "(vm reset or vm start tries again)");
     else
         vm_request_reset(vm, "triple fault");
 }

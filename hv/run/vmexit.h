@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why a guest stopped running, in words that no vendor owns. The engine fills it from its own reason, once; everything above
- * the engine reads this and nothing else. Only the members that belong to the kind are filled.
+ * Why a guest stopped running, in words that no vendor owns. The engine fills it from its own reason, once;
+ * everything above the engine reads this and nothing else. Only the members that belong to the kind are
+ * filled.
  */
 #ifndef HV_RUN_VMEXIT_H
 #define HV_RUN_VMEXIT_H
@@ -9,28 +10,27 @@
 #include "hv/lib/types.h"
 
 /* Each kind: what happened; [members]. The order is that of exit counters in `stats`. */
-#define EXIT_KINDS(X)                                                                                         \
-    X(UNKNOWN, "unknown reason")            /* [raw] */                                                       \
-    X(INTERRUPT, "physical interrupt")      /* taken by the host already */                                   \
-    X(CPUID, "cpuid")                       /* [length] */                                                    \
-    X(HYPERCALL, "hypercall")               /* the CPU's own instruction [length] */                          \
-    X(PORT, "port")                         /* [io, length] */                                                \
-    X(MSR_READ, "rdmsr")                    /* [length] */                                                    \
-    X(MSR_WRITE, "wrmsr")                   /* [length] */                                                    \
-    X(NESTED_FAULT, "nested page fault")    /* [fault] */                                                     \
-    X(HLT, "hlt")                           /* [length] */                                                    \
-    X(PAUSE, "pause")                       /* [length] */                                                    \
-    X(INTERRUPT_WINDOW, "interrupt window") /* can take an interrupt now */                                   \
-    X(NMI_WINDOW, "nmi window")             /* can take an NMI now */                                         \
-    X(NMI, "physical nmi")                  /* */                                                             \
-    X(CR, "control register")               /* MOV to or from CR8 and the CRs an engine wants [cr] */         \
-    X(XSETBV, "xsetbv")                     /* [length] */                                                    \
-    X(WBINVD, "wbinvd")                     /* or INVD [length] */                                            \
-    X(EXCEPTION, "exception")               /* intercepted exception [exception] */                           \
-    X(FORBIDDEN,                                                                                              \
-      "forbidden instruction") /* answered by an exception without error code or #GP(0) [exception.vector] */ \
-    X(TASK_SWITCH, "task switch")           /* */                                                             \
-    X(TRIPLE_FAULT, "triple fault")         /* */                                                             \
+#define EXIT_KINDS(X)                                                                                 \
+    X(UNKNOWN, "unknown reason")            /* [raw] */                                               \
+    X(INTERRUPT, "physical interrupt")      /* taken by the host already */                           \
+    X(CPUID, "cpuid")                       /* [length] */                                            \
+    X(HYPERCALL, "hypercall")               /* the CPU's own instruction [length] */                  \
+    X(PORT, "port")                         /* [io, length] */                                        \
+    X(MSR_READ, "rdmsr")                    /* [length] */                                            \
+    X(MSR_WRITE, "wrmsr")                   /* [length] */                                            \
+    X(NESTED_FAULT, "nested page fault")    /* [fault] */                                             \
+    X(HLT, "hlt")                           /* [length] */                                            \
+    X(PAUSE, "pause")                       /* [length] */                                            \
+    X(INTERRUPT_WINDOW, "interrupt window") /* can take an interrupt now */                           \
+    X(NMI_WINDOW, "nmi window")             /* can take an NMI now */                                 \
+    X(NMI, "physical nmi")                  /* */                                                     \
+    X(CR, "control register")               /* MOV to or from CR8 and the CRs an engine wants [cr] */ \
+    X(XSETBV, "xsetbv")                     /* [length] */                                            \
+    X(WBINVD, "wbinvd")                     /* or INVD [length] */                                    \
+    X(EXCEPTION, "exception")               /* intercepted exception [exception] */                   \
+    X(FORBIDDEN, "forbidden instruction")   /* answered by #UD or #GP(0) [exception.vector] */        \
+    X(TASK_SWITCH, "task switch")           /* */                                                     \
+    X(TRIPLE_FAULT, "triple fault")         /* */                                                     \
     X(INVALID_STATE, "invalid guest state") /* the CPU refused to enter [raw] */
 
 enum exit_kind {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one exit costs, in TSC ticks less the cost of an empty pair of RDTSC: under QEMU -icount one tick is one instruction of
- * lintel and the guest together. Prints "bench NAME MINIMUM MEDIAN"; tests/bench/run-bench collects the lines.
+ * What one exit costs, in TSC ticks less the cost of an empty pair of RDTSC: under QEMU -icount one tick is
+ * one instruction of lintel and the guest together. Prints "bench NAME MINIMUM MEDIAN"; tests/bench/run-bench
+ * collects the lines.
  */
 #include "lib/apic.h"
 #include "lib/io.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parser of the machine's ACPI tables on arbitrary memory: the input is physical memory from 0 on, the root pointer at its
- * beginning. Signature and checksums are put right in what the parser sees; otherwise hardly any input would get past them.
+ * The parser of the machine's ACPI tables on arbitrary memory: the input is physical memory from 0 on, the
+ * root pointer at its beginning. Signature and checksums are put right in what the parser sees; otherwise
+ * hardly any input would get past them.
  */
 // sources: drivers/acpi.c hv/lib/string.c
 #include <stdlib.h>

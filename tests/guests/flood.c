@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Prints as fast as it can, for ever, what lintel says when it ends: the operator must keep the line, and whoever
- * judges the run by it must not be fooled.
+ * Prints as fast as it can, for ever, what lintel says when it ends: the operator must keep the line, and
+ * whoever judges the run by it must not be fooled.
  */
 // hostile: it never ends by itself
 #include "lib/interrupt.h"

@@ -1,6 +1,7 @@
 ; SPDX-License-Identifier: MIT
-; lintel.test=tsc: prints the time-stamp counter, "lintel guest: tsc N". The benchmark compares the N of a boot under
-; lintel with that of the same boot on the bare emulator, where one instruction is one tick. A static Linux program.
+; lintel.test=tsc: prints the time-stamp counter, "lintel guest: tsc N". The benchmark compares the N of a
+; boot under lintel with that of the same boot on the bare emulator, where one instruction is one tick. A
+; static Linux program.
 bits 64
 
 SYS_WRITE equ 1

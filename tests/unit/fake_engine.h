@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An engine without a CPU, for host tests: a register file that the tests fill and read, and a record of what was injected.
- * Link tests/unit/fake_engine.c; it defines `engine`. One vCPU at a time: the state is fake_state.
+ * An engine without a CPU, for host tests: a register file that the tests fill and read, and a record of what
+ * was injected. Link tests/unit/fake_engine.c; it defines `engine`. One vCPU at a time: the state is
+ * fake_state.
  */
 #ifndef TESTS_UNIT_FAKE_ENGINE_H
 #define TESTS_UNIT_FAKE_ENGINE_H
@@ -21,7 +22,9 @@ struct fake_state {
 };
 extern struct fake_state fake_state;
 
-/* All zero, then flat segments: 64-bit code at CPL 0 with paging, 32-bit code without, or 16-bit real mode. */
+/*
+ * All zero, then flat segments: 64-bit code at CPL 0 with paging, 32-bit code without, or 16-bit real mode.
+ */
 enum fake_mode { FAKE_64, FAKE_32, FAKE_16 };
 void fake_engine_reset(enum fake_mode mode);
 

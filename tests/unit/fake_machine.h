@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One VM with one vCPU for host tests of code above memory: 64 KiB of RAM at 0, one device of 4 KiB at FAKE_DEVICE, linear = physical
- * in 1 MiB whose pages may be made to fault. Link fake_machine.c, fake_engine.c and hv/memory/fetch_cache.c; in place of vcpu.c,
- * guest_memory.c and guest_walk.c.
+ * One VM with one vCPU for host tests of code above memory: 64 KiB of RAM at 0, one device of 4 KiB at
+ * FAKE_DEVICE, linear = physical in 1 MiB whose pages may be made to fault. Link fake_machine.c,
+ * fake_engine.c and hv/memory/fetch_cache.c; in place of vcpu.c, guest_memory.c and guest_walk.c.
  */
 #ifndef TESTS_UNIT_FAKE_MACHINE_H
 #define TESTS_UNIT_FAKE_MACHINE_H

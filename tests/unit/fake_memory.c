@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* See fake_memory.h. RAM is one sparse file, so that a frame can be seen at two addresses, as in a machine. */
+/*
+ * See fake_memory.h. RAM is one sparse file, so that a frame can be seen at two addresses, as in a machine.
+ */
 #define _GNU_SOURCE
 #include "tests/unit/fake_memory.h"
 

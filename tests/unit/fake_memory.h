@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A machine's memory for host tests: sparse "RAM" of FAKE_RAM bytes behind phys_to_virt, the p2m windows with a TLB that
- * remembers until it is told to forget, and a panic that a test can expect.
+ * A machine's memory for host tests: sparse "RAM" of FAKE_RAM bytes behind phys_to_virt, the p2m windows with
+ * a TLB that remembers until it is told to forget, and a panic that a test can expect.
  */
 #ifndef TESTS_UNIT_FAKE_MEMORY_H
 #define TESTS_UNIT_FAKE_MEMORY_H
@@ -14,7 +14,9 @@
 
 /* Map everything (first call) and make RAM unwritten again, which reads as zero. */
 void fake_memory_reset(void);
-/* Let 2 MiB of real memory stand for all of [start, end): for tests that clear large frames. 2 MiB aligned. */
+/*
+ * Let 2 MiB of real memory stand for all of [start, end): for tests that clear large frames. 2 MiB aligned.
+ */
 void fake_memory_alias(hpa_t start, hpa_t end);
 /*
  * Before each test that uses the allocator or a window: the first call starts the allocator over [1 MiB, 1

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs one instruction on the CPU of the machine that tests, with registers and flags given, so that the emulator can be compared
- * with the real thing. The instruction must end where it stands (no jumps) and must not touch RSP, RBP or R9 to R15.
+ * Runs one instruction on the CPU of the machine that tests, with registers and flags given, so that the
+ * emulator can be compared with the real thing. The instruction must end where it stands (no jumps) and must
+ * not touch RSP, RBP or R9 to R15.
  */
 #ifndef TESTS_UNIT_NATIVE_H
 #define TESTS_UNIT_NATIVE_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parser of the machine's ACPI tables on memory made here. Every map is a copy of exactly the bytes that were asked for, so
- * that the sanitizer sees a read beyond them, and every unmap is counted.
+ * The parser of the machine's ACPI tables on memory made here. Every map is a copy of exactly the bytes that
+ * were asked for, so that the sanitizer sees a read beyond them, and every unmap is counted.
  */
 // sources: drivers/acpi.c hv/lib/string.c
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest's ACPI tables: found from the RSDP on as a kernel finds them, checksums, the numbers that devices are built with,
- * and iasl's opinion of each table.
+ * A guest's ACPI tables: found from the RSDP on as a kernel finds them, checksums, the numbers that devices
+ * are built with, and iasl's opinion of each table.
  */
 // sources: guest/load/acpi_tables.c guest/load/dsdt.asl tests/unit/fake_guest_ram.c
 #include <setjmp.h>

@@ -50,7 +50,8 @@ static const struct row {
     /* mov %ah,(%rbp): no REX, so AH; RBP means SS */
     { DECODE_64, TEXT(0x88, 0x65, 0x00),
       { .operation = OP_MOV, USES(1, 1, 8, SS), .has_memory = true,
-        .memory_is_destination = true, .high_byte = true, .gpr = RAX, .rm_gpr = RBP, .base = RBP + 1, .scale = 1 } },
+        .memory_is_destination = true, .high_byte = true, .gpr = RAX, .rm_gpr = RBP, .base = RBP + 1,
+        .scale = 1 } },
     /* mov %spl,(%rdx): with REX it is SPL */
     { DECODE_64, TEXT(0x40, 0x88, 0x22),
       { .operation = OP_MOV, USES(1, 1, 8, DS), .has_memory = true,
@@ -62,8 +63,8 @@ static const struct row {
     /* REX.W beats 66; lock orq $0x7f,(%rbx) */
     { DECODE_64, TEXT(0x66, 0xf0, 0x48, 0x83, 0x0b, 0x7f),
       { .operation = OP_OR, USES(8, 8, 8, DS), .has_memory = true,
-        .memory_is_destination = true, .has_immediate = true, .immediate = 0x7f, .lock = true, .gpr = RCX, .rm_gpr = RBX,
-        .base = RBX + 1, .scale = 1 } },
+        .memory_is_destination = true, .has_immediate = true, .immediate = 0x7f, .lock = true, .gpr = RCX,
+        .rm_gpr = RBX, .base = RBX + 1, .scale = 1 } },
     /* movabs 0x1122334455667788,%al */
     { DECODE_64, TEXT(0xa0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11),
       { .operation = OP_MOV, USES(1, 1, 8, DS), .has_memory = true,
@@ -125,10 +126,12 @@ static const struct {
     { DECODE_64, TEXT(0x62, 0xf1, 0x7c, 0x48, 0x10, 0x00), -ENOTSUP },      /* EVEX */
     { DECODE_64, TEXT(0x8f, 0xe8, 0x78, 0xa2, 0xc0, 0x00), -ENOTSUP },      /* XOP */
     /* fifteen bytes are legal, sixteen are not */
-    { DECODE_64, TEXT(0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90), 0 },
-    { DECODE_64, TEXT(0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90),
-      -EINVAL },
-    { DECODE_32, TEXT(0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0xc7, 0x05, 1, 2, 3, 4, 5, 6, 7, 8), -EINVAL },
+    { DECODE_64, TEXT(0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+                      0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90), 0 },
+    { DECODE_64, TEXT(0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66,
+                      0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x90), -EINVAL },
+    { DECODE_32, TEXT(0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0x2e, 0xc7, 0x05,
+                      1, 2, 3, 4, 5, 6, 7, 8), -EINVAL },
 };
 /* clang-format on */
 

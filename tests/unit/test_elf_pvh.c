@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The PVH loader: ELF of both classes, the start info that a kernel finds, and each field of the file that can lie. */
+/*
+ * The PVH loader: ELF of both classes, the start info that a kernel finds, and each field of the file that
+ * can lie.
+ */
 // sources: guest/load/load.c guest/load/bzimage.c guest/load/elf_pvh.c guest/load/start_state.c
 // sources: hv/lib/printf.c tests/unit/fake_guest_ram.c tests/unit/fake_kernels.c
 #include <setjmp.h>

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A guest's memory: its map, giving at first touch in pages that fit, copying on a guest's word, reset, and the end. */
-// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/guest_map.c arch/x86/machine/nested_paging.c
+/*
+ * A guest's memory: its map, giving at first touch in pages that fit, copying on a guest's word, reset, and
+ * the end.
+ */
+// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/guest_map.c
+// sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -297,7 +301,10 @@ static void test_copy(void **state)
     destroy();
 }
 
-/* What fills a large page becomes one; all else behaves as if it came byte by byte, and nothing of an earlier guest shows. */
+/*
+ * What fills a large page becomes one; all else behaves as if it came byte by byte, and nothing of an earlier
+ * guest shows.
+ */
 static void test_copy_of_whole_large_pages(void **state)
 {
     static u8 text[7 * MIB], in[16 * MIB];

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The walk of guest page tables: every mode, page size and right, against the manual's rules written a second time. */
+/*
+ * The walk of guest page tables: every mode, page size and right, against the manual's rules written a second
+ * time.
+ */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/guest_memory.c
-// sources: hv/memory/guest_map.c hv/memory/guest_walk.c hv/memory/guest_linear.c arch/x86/machine/nested_paging.c
+// sources: hv/memory/guest_map.c hv/memory/guest_walk.c hv/memory/guest_linear.c
+// sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,7 +105,10 @@ static void put32(gpa_t gpa, u32 value)
     assert_int_equal(guest_memory_write(&memory, gpa, &value, 4), 0);
 }
 
-/* Tables of 8-byte entries that lead gva to `leaf` at `level`; returns where the leaf stands. Flags of the tables: P W U. */
+/*
+ * Tables of 8-byte entries that lead gva to `leaf` at `level`; returns where the leaf stands. Flags of the
+ * tables: P W U.
+ */
 static gpa_t map64(unsigned levels, gva_t gva, unsigned level, u64 leaf)
 {
     gpa_t table = paging.cr3 & BITS(51, 5);

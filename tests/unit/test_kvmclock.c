@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* kvm-clock: the factors as Linux divides them back, pages that agree between vCPUs and over TSC jumps, bad addresses. */
+/*
+ * kvm-clock: the factors as Linux divides them back, pages that agree between vCPUs and over TSC jumps, bad
+ * addresses.
+ */
 // sources: guest/policy/kvmclock.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>

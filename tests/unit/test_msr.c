@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Model-specific registers: the table's order, what each row answers, what it refuses, and that unknown ones are #GP. */
+/*
+ * Model-specific registers: the table's order, what each row answers, what it refuses, and that unknown ones
+ * are #GP.
+ */
 // sources: guest/policy/msr.c guest/policy/kvmclock.c guest/policy/cpuid.c guest/policy/cpuid_table.c
 // sources: hv/run/bus.c tests/unit/fake_engine.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>

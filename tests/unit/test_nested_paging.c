@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nested tables on a memory that watches: after every store that a page walker could see, a walk of our own over the tables finds
- * for each probed page what was mapped before the change or what is mapped after it, and nothing else. A flat array says
- * what that is.
+ * Nested tables on a memory that watches: after every store that a page walker could see, a walk of our own
+ * over the tables finds for each probed page what was mapped before the change or what is mapped after it,
+ * and nothing else. A flat array says what that is.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c
 #include <setjmp.h>

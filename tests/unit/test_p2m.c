@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The p2m list, read through a window whose pages a fault handler fills from the very tables, as a CPU fills its TLB. Every
- * published store is followed by lookups: none of them finds anything but the value before or the value after.
+ * The p2m list, read through a window whose pages a fault handler fills from the very tables, as a CPU fills
+ * its TLB. Every published store is followed by lookups: none of them finds anything but the value before or
+ * the value after.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c
 #include <pthread.h>
@@ -171,7 +172,9 @@ static void test_range(void **state)
     finish();
 }
 
-/* A CPU whose TLB still holds the shared page reads "missing" once more, asks the slow way, and then knows. */
+/*
+ * A CPU whose TLB still holds the shared page reads "missing" once more, asks the slow way, and then knows.
+ */
 static void test_stale_tlb_is_harmless(void **state)
 {
     (void)state;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* hv/lib/printf.c against the C library's vsnprintf: thousands of random directives, and every size of the buffer. */
+/*
+ * hv/lib/printf.c against the C library's vsnprintf: thousands of random directives, and every size of the
+ * buffer.
+ */
 // sources: hv/lib/printf.c
 #include <setjmp.h>
 #include <stdarg.h>

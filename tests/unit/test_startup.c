@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* INIT and SIPI: each event in each power state, Linux's own sequence, and the state in which a vCPU starts. */
+/*
+ * INIT and SIPI: each event in each power state, Linux's own sequence, and the state in which a vCPU starts.
+ */
 // sources: guest/startup.c guest/load/start_state.c tests/unit/fake_engine.c
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* hv/lib/string.c against byte loops and the C library: every alignment, every short length, overlaps both ways. */
+/*
+ * hv/lib/string.c against byte loops and the C library: every alignment, every short length, overlaps both
+ * ways.
+ */
 // sources: hv/lib/string.c
 #include <setjmp.h>
 #include <stdarg.h>

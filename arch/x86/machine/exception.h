@@ -36,11 +36,13 @@ void exception_load(void);
 
 /*
  * While a vCPU is loaded, TR is the guest's, so that own stacks (IST) must not be used:
- * exception_use_stacks(false) loads the IDT without them. AMD APM 2, 15.5.1 (VMRUN and #VMEXIT leave TR alone).
+ * exception_use_stacks(false) loads the IDT without them. AMD APM 2, 15.5.1 (VMRUN and #VMEXIT leave TR
+ * alone).
  *
- * The price: meanwhile a bad RSP in lintel is a triple fault, without a report, where it otherwise is a double fault
- * with one. Loading TR at each exit would cost every exit; instead the compiler's frame sizes prove that no chain
- * of calls can overflow a stack (tests/test_stack.py). NMI and machine check run on the interrupted stack.
+ * The price: meanwhile a bad RSP in lintel is a triple fault, without a report, where it otherwise is a
+ * double fault with one. Loading TR at each exit would cost every exit; instead the compiler's frame sizes
+ * prove that no chain of calls can overflow a stack (tests/test_stack.py). NMI and machine check run on the
+ * interrupted stack.
  */
 void exception_use_stacks(bool use);
 

@@ -138,8 +138,8 @@ static void log_code(u64 rip)
 }
 
 /*
- * A call through a bad pointer: the function that made it has the word on top of the stack, and no link of the
- * chain of frame pointers names it.
+ * A call through a bad pointer: the function that made it has the word on top of the stack, and no link of
+ * the chain of frame pointers names it.
  */
 static void log_stray_call(u64 rip, u64 rsp)
 {
@@ -148,7 +148,9 @@ static void log_stray_call(u64 rip, u64 rsp)
     log_place("on top of the stack", *(const u64 *)rsp);
 }
 
-/* What the banks know of a machine check: status, and the address where the CPU tells one (AMD APM 2, 9.3.2). */
+/*
+ * What the banks know of a machine check: status, and the address where the CPU tells one (AMD APM 2, 9.3.2).
+ */
 static void log_machine_check(void)
 {
     u64 capabilities = 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Saving and loading the floating point and vector state of guests: XSAVE where the CPU has it, else FXSAVE. */
+/*
+ * Saving and loading the floating point and vector state of guests: XSAVE where the CPU has it, else FXSAVE.
+ */
 #include "arch/x86/machine/fpu.h"
 
 #include "arch/x86/machine/cpu.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Floating point and vector state: lintel itself never touches it; guests' is switched with the vCPU. SDM 1, chapter 13.
- * Own CPU, no lock.
+ * Floating point and vector state: lintel itself never touches it; guests' is switched with the vCPU. SDM 1,
+ * chapter 13. Own CPU, no lock.
  */
 #ifndef ARCH_X86_MACHINE_FPU_H
 #define ARCH_X86_MACHINE_FPU_H
@@ -14,7 +14,9 @@ void fpu_enable(void);
 u64 fpu_area_bytes(void);
 /* The state after reset in an area that is zero. */
 void fpu_area_init(void *area);
-/* Everything the CPU has, whatever XCR0 the guest chose; the guest's XCR0 (0: no XSAVE) is set behind load. */
+/*
+ * Everything the CPU has, whatever XCR0 the guest chose; the guest's XCR0 (0: no XSAVE) is set behind load.
+ */
 void fpu_save(void *area);
 void fpu_load(const void *area, u64 guest_xcr0);
 /* XCR0 as the loaded guest has it; 0 without XSAVE. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nested page tables (contract in the header). Called under the VM's lock; CPUs in the guest walk the tables at any time.
- * AMD APM 2, 15.25; Intel SDM 3C, 29.3.
+ * Nested page tables (contract in the header). Called under the VM's lock; CPUs in the guest walk the tables
+ * at any time. AMD APM 2, 15.25; Intel SDM 3C, 29.3.
  *
- * Every change becomes visible by one store: what is new is built aside, filled, and linked last. Between two stores a
- * walker thus finds the old translation or the new one, never a mixture, and -ENOMEM is found out before anything shows.
+ * Every change becomes visible by one store: what is new is built aside, filled, and linked last. Between two
+ * stores a walker thus finds the old translation or the new one, never a mixture, and -ENOMEM is found out
+ * before anything shows.
  */
 #include "arch/x86/machine/nested_paging.h"
 
@@ -159,7 +160,8 @@ void nested_table_destroy(struct nested_table *table)
 }
 
 /*
- * An entry for `level` that leads to `entry` at `target` by tables made for it, one per level between. 0: no memory.
+ * An entry for `level` that leads to `entry` at `target` by tables made for it, one per level between. 0: no
+ * memory.
  */
 static u64 chain_build(struct nested_table *table, gpa_t gpa, u64 entry, unsigned target, unsigned level)
 {

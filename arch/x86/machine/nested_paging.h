@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nested page tables: gpa -> hpa, in the format the engine names (AMD: the ordinary long-mode format, APM 2, 15.25;
- * Intel: EPT, SDM 3C, 29.3). One algorithm, formats as data. The caller holds the VM's lock;
- * page walkers of other CPUs may read at any time, so every change is one aligned 8-byte store.
+ * Nested page tables: gpa -> hpa, in the format the engine names (AMD: the ordinary long-mode format, APM 2,
+ * 15.25; Intel: EPT, SDM 3C, 29.3). One algorithm, formats as data. The caller holds the VM's lock; page
+ * walkers of other CPUs may read at any time, so every change is one aligned 8-byte store.
  */
 #ifndef ARCH_X86_MACHINE_NESTED_PAGING_H
 #define ARCH_X86_MACHINE_NESTED_PAGING_H
@@ -44,12 +44,15 @@ void nested_table_destroy(struct nested_table *table);
 
 /*
  * Map one page of PAGE_SIZE, SIZE_2M or SIZE_1G; both addresses aligned to it. A finer table in the way is
- * replaced only if it is empty (then freed, after flush), else -EEXIST; an equal or larger mapping in the way: -EEXIST.
- * -ENOMEM changes nothing.
+ * replaced only if it is empty (then freed, after flush), else -EEXIST; an equal or larger mapping in the
+ * way: -EEXIST. -ENOMEM changes nothing.
  */
 int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 access);
 
-/* Remove the 4 KiB page at gpa, splitting a large page around it when needed. 0, -ENOENT, -ENOMEM (splitting). */
+/*
+ * Remove the 4 KiB page at gpa, splitting a large page around it when needed. 0, -ENOENT, -ENOMEM
+ * (splitting).
+ */
 int nested_unmap(struct nested_table *table, gpa_t gpa);
 /* Remove everything, keep the root; the caller flushes. */
 void nested_clear(struct nested_table *table);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Offsets for world_switch.asm, computed by the compiler: C is the only place where layouts are stated. Never linked. */
+/*
+ * Offsets for world_switch.asm, computed by the compiler: C is the only place where layouts are stated. Never
+ * linked.
+ */
 #include "arch/x86/machine/asm_offsets.h"
 #include "hv/run/vcpu.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From an SVM exit to struct vmexit, and back into the guest. svm_handle_exit is the straight line that every exit runs along;
- * what only some exits need stands in functions of its own. AMD APM 2, 15.5 to 15.15 and appendix C. The vCPU's own CPU.
+ * From an SVM exit to struct vmexit, and back into the guest. svm_handle_exit is the straight line that every
+ * exit runs along; what only some exits need stands in functions of its own. AMD APM 2, 15.5 to 15.15 and
+ * appendix C. The vCPU's own CPU.
  */
 #include "hv/run/exit.h"
 #include "arch/x86/machine/cpu.h"
@@ -25,7 +26,10 @@ struct reason {
     struct opcode opcode;
 };
 
-/* Exit codes below VMEXIT_NPF that need nothing but their kind and length; a missing row is an unknown reason. */
+/*
+ * Exit codes below VMEXIT_NPF that need nothing but their kind and length; a missing row is an unknown
+ * reason.
+ */
 static const struct reason reasons[0x90] = {
     [VMEXIT_INTR] = {.kind = EXIT_INTERRUPT},
     [VMEXIT_NMI] = {.kind = EXIT_NMI},
@@ -58,7 +62,10 @@ static const struct reason msr_reasons[2] = {
     {.kind = EXIT_MSR_WRITE, .opcode = {0x300f, 0xffff, 2, OP_WRMSR}},
 };
 
-/* The first exit on a page, prefixes before the opcode, unusual modes, changed bytes: the decoder tells, or 0. */
+/*
+ * The first exit on a page, prefixes before the opcode, unusual modes, changed bytes: the decoder tells, or
+ * 0.
+ */
 static __attribute__((noinline, cold)) u8 opcode_length_slow(struct vcpu *vcpu, const struct opcode *opcode)
 {
     const struct vmcb_save *save = &svm_of(vcpu)->vmcb.save;
@@ -72,7 +79,10 @@ static __attribute__((noinline, cold)) u8 opcode_length_slow(struct vcpu *vcpu, 
     return instruction.length;
 }
 
-/* Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging. 0: it has gone. */
+/*
+ * Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging.
+ * 0: it has gone.
+ */
 static inline u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb, const struct opcode *opcode)
 {
     const struct vmcb_save *save = &vmcb->save;
@@ -112,7 +122,10 @@ static void decode_nested_fault(const struct vmcb_control *control, struct vmexi
     x->fault.table_walk = info & BIT(33);
 }
 
-/* MOV to or from CR8; without decode assists (EXITINFO1 bit 63) the register number stands in the instruction alone. */
+/*
+ * MOV to or from CR8; without decode assists (EXITINFO1 bit 63) the register number stands in the instruction
+ * alone.
+ */
 static bool decode_cr8(struct vcpu *vcpu, struct vmexit *x, bool write)
 {
     const struct vmcb *vmcb = &svm_of(vcpu)->vmcb;
@@ -218,7 +231,10 @@ static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vme
     return x->length != 0;
 }
 
-/* An instruction was stepped over while the guest single-steps: the trap that the CPU would have raised at its end. */
+/*
+ * An instruction was stepped over while the guest single-steps: the trap that the CPU would have raised at
+ * its end.
+ */
 static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
@@ -229,7 +245,10 @@ static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu)
 }
 
 #ifdef LINTEL_DEBUG
-/* A field that changed although its clean bit says otherwise would be ignored by a CPU that caches: panic here instead. */
+/*
+ * A field that changed although its clean bit says otherwise would be ignored by a CPU that caches: panic
+ * here instead.
+ */
 static void check_clean(const struct svm_vcpu *svm)
 {
 #define CHECK_FIELD(name, type, member, bit)                                                            \
@@ -257,8 +276,8 @@ static inline void remember_clean(struct svm_vcpu *svm)
 #endif
 
 /*
- * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait: then
- * svm_prepare_entry is asked.
+ * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait:
+ * then svm_prepare_entry is asked.
  */
 void svm_handle_exit(struct vcpu *vcpu)
 {

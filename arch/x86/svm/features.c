@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is this CPU's SVM good enough, and what may be used of it? Pure: values in, a sentence out, so that a unit test shows what no emulator
- * can (SVM locked off by firmware). AMD APM 2, 15.4, 15.30.1 (VM_CR); APM 3, appendix E.4.9 (CPUID 8000000A).
+ * Is this CPU's SVM good enough, and what may be used of it? Pure: values in, a sentence out, so that a unit
+ * test shows what no emulator can (SVM locked off by firmware). AMD APM 2, 15.4, 15.30.1 (VM_CR); APM 3,
+ * appendix E.4.9 (CPUID 8000000A).
  */
 #include "arch/x86/svm/svm.h"
 #include "hv/lib/errno.h"
@@ -19,8 +20,9 @@
 struct svm_features svm_features;
 
 /*
- * Is this CPU good enough? From values alone, so that a unit test shows what no emulator can: vm_cr as read from VM_CR.
- * Fills svm_features. 0, or -ENODEV (none), -EPERM (locked off), -ENOTSUP (no nested paging) with a sentence in why.
+ * Is this CPU good enough? From values alone, so that a unit test shows what no emulator can: vm_cr as read
+ * from VM_CR. Fills svm_features. 0, or -ENODEV (none), -EPERM (locked off), -ENOTSUP (no nested paging) with
+ * a sentence in why.
  */
 int svm_decide(const struct cpuid *leaf, u32 extended_max, bool svm, u64 vm_cr, char *why, size_t size)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events into an SVM guest: injection at the next entry, what an exit interrupted, and the windows that tell when interrupts and NMIs can
- * be taken. AMD APM 2, 15.20 (event injection), 15.7.2 (EXITINTINFO), 15.21.4 (virtual interrupts). The vCPU's own CPU.
+ * Events into an SVM guest: injection at the next entry, what an exit interrupted, and the windows that tell
+ * when interrupts and NMIs can be taken. AMD APM 2, 15.20 (event injection), 15.7.2 (EXITINTINFO), 15.21.4
+ * (virtual interrupts). The vCPU's own CPU.
  */
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/svm/svm.h"
@@ -63,7 +64,10 @@ bool svm_nmi_allowed(const struct vcpu *vcpu)
     return !svm->nmi_masked && !(svm->vmcb.control.event_inject & EVENT_VALID);
 }
 
-/* A virtual interrupt of highest priority that is intercepted before it is delivered: an exit as soon as IF opens. */
+/*
+ * A virtual interrupt of highest priority that is intercepted before it is delivered: an exit as soon as IF
+ * opens.
+ */
 void svm_interrupt_window(struct vcpu *vcpu, bool wanted)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
@@ -84,8 +88,9 @@ void svm_nmi_window(struct vcpu *vcpu)
 }
 
 /*
- * The exit came while an event was being delivered: deliver it again at the next entry. INT n, INT3 and INTO are simply executed
- * again, since RIP still points at them. (Type 4, and exceptions 3 and 4, which some CPUs report as type 3.)
+ * The exit came while an event was being delivered: deliver it again at the next entry. INT n, INT3 and INTO
+ * are simply executed again, since RIP still points at them. (Type 4, and exceptions 3 and 4, which some CPUs
+ * report as type 3.)
  */
 void svm_redeliver(struct svm_vcpu *svm)
 {
@@ -98,8 +103,8 @@ void svm_redeliver(struct svm_vcpu *svm)
 }
 
 /*
- * IRET ends the masking of NMIs, but only when it has completed, and the intercept comes before it: step over it with TF.
- * IRET itself loads the guest's own flags, so that nothing has to be put back.
+ * IRET ends the masking of NMIs, but only when it has completed, and the intercept comes before it: step over
+ * it with TF. IRET itself loads the guest's own flags, so that nothing has to be put back.
  */
 void svm_iret_exit(struct svm_vcpu *svm)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The virtual machine control block, its intercept bits, and accessors that keep the clean bits, so that nobody can change a cached
- * field and forget to say so. AMD APM 2, appendix B (layout) and 15.15.3 (VMCB clean field).
+ * The virtual machine control block, its intercept bits, and accessors that keep the clean bits, so that
+ * nobody can change a cached field and forget to say so. AMD APM 2, appendix B (layout) and 15.15.3 (VMCB
+ * clean field).
  */
 #ifndef ARCH_X86_SVM_VMCB_H
 #define ARCH_X86_SVM_VMCB_H
@@ -221,7 +222,10 @@ static inline void svm_clean_forget(struct svm_vcpu *svm)
     svm_clean_clear(svm, CLEAN_ALL);
 }
 
-/* Each field that clean bits cover: name, type, member, bit. Accessors and the debug check follow from this list. */
+/*
+ * Each field that clean bits cover: name, type, member, bit. Accessors and the debug check follow from this
+ * list.
+ */
 #define VMCB_CACHED_FIELDS(X)                                                    \
     X(intercept_cr, u32, control.intercept_cr, CLEAN_INTERCEPTS)                 \
     X(intercept_exceptions, u32, control.intercept_exceptions, CLEAN_INTERCEPTS) \

@@ -1,7 +1,7 @@
 ; SPDX-License-Identifier: MIT
 ;
-; The SVM world switch: into the guest and back, again and again, until an exit asks to leave.
-; Assembly because all general registers belong to the guest on both edges. AMD APM 2, 15.5 (VMRUN) and 15.17 (GIF).
+; The SVM world switch: into the guest and back, again and again, until an exit asks to leave. Assembly
+; because all general registers belong to the guest on both edges. AMD APM 2, 15.5 (VMRUN) and 15.17 (GIF).
 
 %include "arch/x86/svm/asm_offsets.inc"
 
@@ -14,11 +14,12 @@ section .text
 
 ; void svm_enter_guest(struct vcpu *vcpu /* rdi */, hpa_t vmcb /* rsi */);
 ;
-; At entry: IF = 0, GIF = 1, the vCPU is loaded, its RAX and RIP are in the VMCB already.
-; Stack while the guest runs: [rsp] vcpu, [rsp + 8] vmcb. VMRUN saves and restores RSP and RAX itself (RAX = vmcb).
-; IF is 1 around VMRUN alone, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF decides);
-; the shadow of STI, then GIF = 0, keep them from being taken between STI and VMRUN and after the exit, before CLI.
-; The compiler's registers are saved once, not at each exit: svm_handle_exit is called from here.
+; At entry: IF = 0, GIF = 1, the vCPU is loaded, its RAX and RIP are in the VMCB already. Stack while the
+; guest runs: [rsp] vcpu, [rsp + 8] vmcb. VMRUN saves and restores RSP and RAX itself (RAX = vmcb). IF is 1
+; around VMRUN alone, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF
+; decides); the shadow of STI, then GIF = 0, keep them from being taken between STI and VMRUN and after the
+; exit, before CLI. The compiler's registers are saved once, not at each exit: svm_handle_exit is called from
+; here.
 global svm_enter_guest
 svm_enter_guest:
     push rbp

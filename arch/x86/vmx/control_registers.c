@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CR0, CR4 and EFER of a VMX guest: some bits VMX itself wants set or lintel keeps; the guest sees those through the shadows. Intel SDM
- * 3C, 25.6.6 (masks and shadows), 26.8 (restrictions). The current VMCS is the vCPU's.
+ * CR0, CR4 and EFER of a VMX guest: some bits VMX itself wants set or lintel keeps; the guest sees those
+ * through the shadows. Intel SDM 3C, 25.6.6 (masks and shadows), 26.8 (restrictions). The current VMCS is the
+ * vCPU's.
  */
 #include "arch/x86/vmx/vmx.h"
 #include "hv/run/vm.h"

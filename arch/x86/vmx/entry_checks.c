@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why an entry failed, in words: the manual's checks on the guest state, one row each, tried in its order on the current VMCS; and the
- * errors of VMX instructions. Intel SDM 3C, 27.3 (checks), 31.4 (error numbers). Only on the way to a VM's end.
+ * Why an entry failed, in words: the manual's checks on the guest state, one row each, tried in its order on
+ * the current VMCS; and the errors of VMX instructions. Intel SDM 3C, 27.3 (checks), 31.4 (error numbers).
+ * Only on the way to a VM's end.
  */
 #include "arch/x86/vmx/vmx.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a VMX exit to struct vmexit, and back into the guest. vmx_handle_exit is the straight line that every exit runs along; what only
- * some exits need stands in functions of its own. Intel SDM 3C, chapter 28 and appendix C (reasons), 28.2.1 (qualifications). The
- * vCPU's own CPU; its VMCS is current.
+ * From a VMX exit to struct vmexit, and back into the guest. vmx_handle_exit is the straight line that every
+ * exit runs along; what only some exits need stands in functions of its own. Intel SDM 3C, chapter 28 and
+ * appendix C (reasons), 28.2.1 (qualifications). The vCPU's own CPU; its VMCS is current.
  */
 #include "hv/run/exit.h"
 #include "arch/x86/machine/exception.h"
@@ -126,7 +126,9 @@ static void decode_raw(u8 kind, u32 reason, struct vmexit *x)
     x->raw.info2 = vmcs_read32(VMCS_EXIT_EVENT);
 }
 
-/* The CPU reports the causes of #DB in the qualification and leaves DR6 and DR7 alone (28.2.1, table 28-1). */
+/*
+ * The CPU reports the causes of #DB in the qualification and leaves DR6 and DR7 alone (28.2.1, table 28-1).
+ */
 static void debug_exception(struct vcpu *vcpu)
 {
     const u64 causes = BITS(3, 0) | BIT(13) | BIT(14);
@@ -218,8 +220,8 @@ static void finish_instruction(struct vcpu *vcpu)
 }
 
 /*
- * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait: then
- * vmx_prepare_entry is asked.
+ * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait:
+ * then vmx_prepare_entry is asked.
  */
 void vmx_handle_exit(struct vcpu *vcpu)
 {

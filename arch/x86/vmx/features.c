@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Is this CPU's VMX good enough, and which controls does lintel use? Pure: capability MSRs in, controls or a sentence out, so that a
- * unit test shows what no emulator can. Intel SDM 3D, appendix A; SDM 3C, 24.7 (feature control).
+ * Is this CPU's VMX good enough, and which controls does lintel use? Pure: capability MSRs in, controls or a
+ * sentence out, so that a unit test shows what no emulator can. Intel SDM 3D, appendix A; SDM 3C, 24.7
+ * (feature control).
  */
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/errno.h"
@@ -72,7 +73,10 @@ static const struct control {
     {WORD_ENTRY, WANTED, ENTRY_CONTROL_LOAD_DEBUG, "load debug controls", "DR7 is the guest's"},
 };
 
-/* Combine what lintel says about one word with what the CPU allows (A.2 to A.5). 0, or -ENOTSUP with the first control in the way. */
+/*
+ * Combine what lintel says about one word with what the CPU allows (A.2 to A.5). 0, or -ENOTSUP with the
+ * first control in the way.
+ */
 static int negotiate(u8 word, u64 allowed, u32 *result, char *why, size_t size)
 {
     u32 must = (u32)allowed, may = (u32)(allowed >> 32);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events into a VMX guest: injection at the next entry, what an exit interrupted, and the windows that tell when interrupts and NMIs can
- * be taken. Intel SDM 3C, 25.8.3 (event injection), 25.9.3 (IDT vectoring), 26.2 (windows). The current VMCS is the vCPU's.
+ * Events into a VMX guest: injection at the next entry, what an exit interrupted, and the windows that tell
+ * when interrupts and NMIs can be taken. Intel SDM 3C, 25.8.3 (event injection), 25.9.3 (IDT vectoring), 26.2
+ * (windows). The current VMCS is the vCPU's.
  */
 #include "arch/x86/vmx/vmx.h"
 
@@ -88,8 +89,9 @@ void vmx_nmi_window_close(struct vcpu *vcpu)
 }
 
 /*
- * The exit came while an event was being delivered: deliver it again at the next entry. INT n, INT3, INTO and INT1 are simply executed
- * again, since RIP still points at them. An NMI that did not arrive has masked nothing yet (26.7.1.2).
+ * The exit came while an event was being delivered: deliver it again at the next entry. INT n, INT3, INTO and
+ * INT1 are simply executed again, since RIP still points at them. An NMI that did not arrive has masked
+ * nothing yet (26.7.1.2).
  */
 void vmx_redeliver(void)
 {

@@ -1,7 +1,8 @@
 ; SPDX-License-Identifier: MIT
 ;
-; The VMX world switch: into the guest and back, again and again, until an exit asks to leave.
-; Assembly because all general registers belong to the guest on both edges. Intel SDM 3C, chapters 27 (entries) and 28 (exits).
+; The VMX world switch: into the guest and back, again and again, until an exit asks to leave. Assembly
+; because all general registers belong to the guest on both edges. Intel SDM 3C, chapters 27 (entries) and 28
+; (exits).
 
 %include "arch/x86/vmx/asm_offsets.inc"
 

@@ -1,6 +1,7 @@
 ; SPDX-License-Identifier: MIT
-; Where a tiny guest begins: PVH entry (32-bit protected mode, no paging, EBX = start_info), then long mode with the
-; first 4 GiB mapped one to one by 2 MiB pages, then guest_start in C. And the way in and out of interrupt handlers.
+; Where a tiny guest begins: PVH entry (32-bit protected mode, no paging, EBX = start_info), then long mode
+; with the first 4 GiB mapped one to one by 2 MiB pages, then guest_start in C. And the way in and out of
+; interrupt handlers.
 
 ; ELF note "Xen", type 18: the physical address of the 32-bit entry.
 section .note.pvh note alloc noexec nowrite align=4
