@@ -72,8 +72,8 @@ def assert_typing_works(machine):
 
 
 @pytest.mark.skipif(BUILD.parent == ROOT / 'build', reason='make run boots the plain build')
-def test_make_run(tmp_path):
-    machine = Machine(['env', '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', '-C', ROOT, 'run',
+def test_make_run():
+    machine = Machine(['env', '-C', ROOT, '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', 'run',
                        'BUILD=%s' % BUILD])
     try:
         machine.expect(INIT_REACHED)

@@ -96,19 +96,24 @@ def test_the_lives_of_vms(monitor):
     assert monitor.output.replace('\r', '').rstrip().endswith('[lintel] power off')
 
 
-def test_a_vm_that_faults_keeps_the_machine(emulator):
-    machine = emulator({'vm triple': {'kernel': 'triple.elf', 'memory': '64M'}})
-    machine.expect('No VM runs any more: 1 stopped')
+def test_vms_that_fault_keep_the_machine(emulator):
+    machine = emulator({'vm triple': {'kernel': 'triple.elf', 'memory': '64M'},
+                        'vm hole': {'kernel': 'hole.elf', 'memory': '64M'}})
+    machine.expect('No VM runs any more: 2 stopped')
     machine.expect(MONITOR_PROMPT)
     output = machine.output.replace('\r', '')
     assert output.count('VM triple: triple fault on vCPU 0') == 3
     assert output.count('VM triple: reset (triple fault)') == 2
     assert output.count('triple fault ahead') == 3
     assert re.search(r'VM triple: stopped: the third triple fault within 10 s', output)
+    assert re.search(r'VM hole: stopped: vCPU 0 jumped to rip 0xd0000000', output)
+    for name, deaths in (('triple', 3), ('hole', 1)):
+        dumps = re.findall(r'VM %s, vCPU 0: rip .*\n(?:\[lintel\]   .*\n)+' % name, output)
+        assert len(dumps) == deaths and all(' rax ' in dump and 'code bytes at rip: ' in dump for dump in dumps)
     assert 'the third triple fault' in run_in_monitor(machine, 'vm list')
     run_in_monitor(machine, 'vm start triple')
     machine.expect('VM triple: triple fault on vCPU 0')
-    machine.expect('No VM runs any more: 1 stopped')
+    machine.expect('No VM runs any more: 2 stopped')
     machine.expect(MONITOR_PROMPT)
     assert shut_down(machine) == 0
 

@@ -102,6 +102,12 @@ void vcpu_inject_page_fault(struct vcpu *vcpu, u64 address, u32 error_code)
     fake.address = address;
 }
 
+void vcpu_dump(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    fake.dumps++;
+}
+
 void vm_stop(struct vm *vm, const char *format, ...)
 {
     va_list args;

@@ -28,6 +28,7 @@ struct fake_machine {
     u32 error_code;
     u64 address;       /* of a page fault */
     char stopped[200]; /* what vm_stop was told, or empty */
+    unsigned dumps;    /* of a vCPU's registers */
 };
 extern struct fake_machine fake;
 extern u8 fake_ram[FAKE_RAM];

@@ -626,7 +626,8 @@ static void test_a_guest_that_leaves_its_ram_is_stopped(void **state)
     fake.vcpu.regs.gpr[RDI] = 0xa0000;
     PUT_CODE(0x0f, 0x11, 0x07); /* movups */
     run_fault(0xa0000, false, false);
-    assert_non_null(strstr(fake.stopped, "0f 11 07 90"));
+    assert_non_null(strstr(fake.stopped, "by no instruction for devices"));
+    assert_int_equal(fake.dumps, 3); /* registers and code bytes stand in the log each time */
     assert_true(strlen(fake.stopped) < sizeof(fake.vm.why));
 }
 
