@@ -39,8 +39,9 @@ typedef u64 mfn_t;
 #define BITS(high, low) ((~0ull >> (63 - (high))) & (~0ull << (low)))
 
 #define ARRAY_SIZE(array)        (sizeof(array) / sizeof((array)[0]))
-#define ALIGN_UP(value, align)   (((value) + (align)-1) & ~((__typeof__(value))(align)-1))
-#define ALIGN_DOWN(value, align) ((value) & ~((__typeof__(value))(align)-1))
+/* The mask is as wide as the wider of the two: a narrow one would cut the upper half off. */
+#define ALIGN_UP(value, align)   (((value) + (align)-1) & ~((__typeof__((value) + (align)))(align)-1))
+#define ALIGN_DOWN(value, align) ((value) & ~((__typeof__((value) + (align)))(align)-1))
 #define IS_ALIGNED(value, align) (((value) & ((align)-1)) == 0)
 #define MIN(a, b)                ((a) < (b) ? (a) : (b))
 #define MAX(a, b)                ((a) > (b) ? (a) : (b))
