@@ -59,6 +59,11 @@ enum {
  * bear once.
  */
 #define WAIT_READS 20000
+/*
+ * What comes before the end (a panic, power-off) is lost for ever if it is lost: all that together is waited for
+ * some seconds, as an emulator on a busy machine may take nothing for a while.
+ */
+#define PATIENT_READS 5000000
 /* What one interrupt handles at most; far above what a line can bring meanwhile. */
 #define ROUNDS_MAX 256
 
@@ -70,6 +75,7 @@ static struct {
     u8 interrupts;        /* what REG_INTERRUPT holds */
     bool by_interrupt;    /* serial_take_interrupts was successful */
     bool stalled;         /* the line took nothing for WAIT_READS: do not wait again until it does */
+    u32 patience;         /* what is left of PATIENT_READS */
     char last;            /* the last byte of the stream */
     u32 oldest, newest;   /* positions in the ring; they count on for ever */
     u64 dropped;          /* bytes, not yet told */
@@ -133,6 +139,19 @@ static void transmit_all(void)
         transmit();
 }
 
+/* Nothing else is to be done any more. */
+static void transmit_patiently(void)
+{
+    while (line.oldest != line.newest && (transmitter_has_room() || line.patience > 0)) {
+        if (line.room > 0) {
+            transmit();
+            continue;
+        }
+        line.patience--;
+        cpu_pause();
+    }
+}
+
 static void put(char c)
 {
     if (line.newest - line.oldest == RING_SIZE && wait_for_room())
@@ -191,8 +210,9 @@ static void log_write(struct log_sink *sink, const char *text, size_t size, bool
 {
     (void)sink;
     if (panicking) {
+        transmit_patiently();
         put_log(text, size);
-        transmit_all();
+        transmit_patiently();
         return;
     }
     spinlock_take(&line.lock);
@@ -232,13 +252,11 @@ static struct console_device console_device = {.name = "serial line", .write = c
 
 void serial_flush(void)
 {
-    int reads;
-
     if (!line.port)
         return;
     spinlock_take(&line.lock);
-    transmit_all();
-    for (reads = 0; reads < WAIT_READS && !(line_read(REG_LINE_STATUS) & STATUS_IDLE); reads++)
+    transmit_patiently();
+    for (; line.patience > 0 && !(line_read(REG_LINE_STATUS) & STATUS_IDLE); line.patience--)
         cpu_pause();
     spinlock_release(&line.lock);
 }
@@ -342,6 +360,7 @@ static void line_start(u16 port)
     line.interrupts = 0;
     line.by_interrupt = false;
     line.stalled = false;
+    line.patience = PATIENT_READS;
     line.last = 0; /* unknown: what firmware printed may not have ended its line */
 }
 
