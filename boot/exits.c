@@ -4,6 +4,7 @@
 #include "guest/policy/cr8.h"
 #include "guest/policy/msr.h"
 #include "hv/run/exit.h"
+#include "hv/run/hypercall.h"
 
 const exit_handler_fn exit_handlers[EXIT_KIND_COUNT] = {
     [EXIT_UNKNOWN] = exit_stop,

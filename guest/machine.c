@@ -12,6 +12,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
+#include "hv/operator/console.h"
 
 #define PIT_LINE     0
 #define PIT_PIN      2
@@ -174,10 +175,16 @@ static int machine_reset_all(struct vm *vm, char *why, size_t size)
     return machine_begin(m, why, size);
 }
 
+static void machine_console_write(struct vm *vm, const char *text, size_t size)
+{
+    console_guest_write(vm->console, text, size);
+}
+
 const struct machine_ops guest_machine_ops = {
     .create = machine_create,
     .destroy = machine_destroy,
     .reset = machine_reset_all,
     .interrupt_pending = lapic_interrupt_pending,
+    .console_write = machine_console_write,
     .interrupt_accept = lapic_interrupt_accept,
 };

@@ -7,8 +7,10 @@
  * guest-facts of KVM's interface (Linux: asm/kvm_para.h).
  */
 #include "guest/policy/cpuid.h"
+#include "arch/x86/machine/tsc.h"
 
 #include "arch/x86/machine/fpu.h"
+#include "guest/devices/lapic.h"
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
 #include "guest/policy/kvmclock.h"
@@ -198,6 +200,20 @@ static void build_addresses(struct cpuid_policy *policy)
     addresses->eax = MIN(physical, 48u) | 48u << 8; /* four levels of tables, inside and outside */
 }
 
+/* lintel's own leaves, beside those of the personality: who we are, and what a guest may do without. docs/abi.md. */
+static void build_lintel(struct cpuid_policy *policy)
+{
+    struct cpuid *signature = leaf_at(policy, CPUID_LINTEL);
+    struct cpuid *timing = leaf_at(policy, CPUID_TIMING);
+
+    memcpy(&signature->ebx, "Linu", 4);
+    memcpy(&signature->ecx, "xPVL", 4);
+    memcpy(&signature->edx, "inux", 4);
+    leaf_at(policy, CPUID_LINTEL + 1)->eax = CPUID_LINTEL_NOP_IO_DELAY;
+    timing->eax = (u32)tsc_khz;
+    timing->ebx = (u32)(LAPIC_TIMER_HZ / 1000);
+}
+
 /*
  * KVM's signature, and the features that are backed: the clock by both MSR pairs, stable, and no delays at
  * ports.
@@ -206,14 +222,15 @@ static void build_kvm(struct cpuid_policy *policy)
 {
     struct cpuid *signature = leaf_at(policy, CPUID_HYPERVISOR);
 
-    leaf_group(policy, CPUID_HYPERVISOR)->count = 2;
-    signature->eax = CPUID_HYPERVISOR + 1;
+    leaf_group(policy, CPUID_HYPERVISOR)->count = leaf_index(CPUID_TIMING) + 1;
+    signature->eax = CPUID_TIMING;
     memcpy(&signature->ebx, "KVMK", 4);
     memcpy(&signature->ecx, "VMKV", 4);
     memcpy(&signature->edx, "M\0\0\0", 4);
     leaf_at(policy, CPUID_HYPERVISOR + 1)->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
                                                  KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE;
     leaf_at(policy, 1)->ecx |= CPUID_1_ECX_HYPERVISOR;
+    build_lintel(policy);
 }
 
 void cpuid_policy_build(struct cpuid_policy *policy, const struct vm_config *config,

@@ -25,6 +25,10 @@ extern const unsigned cpuid_row_count;
 #define CPUID_EXTENDED_LAST  0x80000021u
 #define CPUID_EXTENDED_LEAST 0x80000008u
 #define CPUID_HYPERVISOR     0x40000000u
+#define CPUID_LINTEL         0x40000002u /* signature; features in the next leaf */
+#define CPUID_TIMING         0x40000010u /* kHz of TSC and local APIC timer; the highest of this group */
+
+#define CPUID_LINTEL_NOP_IO_DELAY BIT(0)
 
 #define CPUID_1_ECX_X2APIC            BIT(21)
 #define CPUID_1_ECX_XSAVE             BIT(26)

@@ -12,6 +12,7 @@
 struct guest_paging {
     u64 cr0, cr3, cr4, efer, rflags;
     u8 cpl;
+    bool code_64; /* CS says 64-bit code, and long mode is active */
 };
 
 #define WALK_WRITE BIT(1) /* the bits of a page fault's error code */

@@ -22,6 +22,7 @@ CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G,
 CONFIG_KEY("vm", "vcpus", number, "1", "1 (this version gives a VM one CPU)")
 CONFIG_KEY("vm", "personality", kvm|none, "kvm", "kvm or none")
 CONFIG_KEY("vm", "prefault", yes_no, "no", "yes or no") /* yes: all memory at start */
+CONFIG_KEY("vm", "hypercall_patch", yes_no, "yes", "yes or no") /* rewrite the other vendor's call */
 CONFIG_KEY("vm", "pages", 4k|2m|1g, "1g", "4k, 2m or 1g") /* the largest page that maps its memory */
 #undef CONFIG_KEY
 /* clang-format on */

@@ -194,6 +194,11 @@ static void store_personality(struct target *to, const struct config_value *valu
     to->vm->personality = (enum personality)value->number;
 }
 
+static void store_hypercall_patch(struct target *to, const struct config_value *value)
+{
+    to->vm->hypercall_patch = value->number;
+}
+
 static void store_prefault(struct target *to, const struct config_value *value)
 {
     to->vm->prefault = value->number;
@@ -215,10 +220,18 @@ static const struct {
     const char *name;
     void (*store)(struct target *to, const struct config_value *value);
 } stores[] = {
-    {"console", store_console},       {"log", store_log},       {"kernel", store_kernel},
-    {"kernel.unpack", store_nothing}, {"initrd", store_initrd}, {"cmdline", store_cmdline},
-    {"memory", store_memory},         {"vcpus", store_vcpus},   {"personality", store_personality},
-    {"prefault", store_prefault},     {"pages", store_pages},
+    {"console", store_console},
+    {"log", store_log},
+    {"kernel", store_kernel},
+    {"kernel.unpack", store_nothing},
+    {"initrd", store_initrd},
+    {"cmdline", store_cmdline},
+    {"memory", store_memory},
+    {"vcpus", store_vcpus},
+    {"personality", store_personality},
+    {"prefault", store_prefault},
+    {"hypercall_patch", store_hypercall_patch},
+    {"pages", store_pages},
 };
 _Static_assert(ARRAY_SIZE(stores) == CONFIG_KEY_COUNT, "every key of config_keys.h goes somewhere");
 

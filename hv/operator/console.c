@@ -44,6 +44,7 @@ static struct {
     struct console *focus;            /* NULL: the prompt has the line */
     struct console *last;             /* where Ctrl-] at the prompt leads back to */
     bool prompting; /* the prompt was asked for; false at boot until the first console comes */
+    bool lost;      /* the log wrote over the prompt since it was shown; set without the lock */
     struct line_editor editor;
     void (*run)(const char *line);
 } line = {.lock = SPINLOCK_INIT(RANK_CONSOLE), .devices = LIST_INIT(line.devices)};
@@ -90,6 +91,7 @@ static void text_printf(const char *format, ...)
 /* What was typed and not yet finished stays: log lines and commands may stand between it and its end. */
 static void prompt_show(void)
 {
+    WRITE_ONCE(line.lost, false);
     devices_write(PROMPT, sizeof(PROMPT) - 1);
     devices_write(line.editor.text, line.editor.length);
 }
@@ -259,6 +261,8 @@ static bool prompt_input(u8 byte, char *finished)
             focus_set(line.last);
         return false;
     }
+    if (READ_ONCE(line.lost))
+        prompt_show();
     key = line_editor_key(&line.editor, byte, devices_write);
     if (key == LINE_DONE && line.editor.length && line.run) {
         memcpy(finished, line.editor.text, LINE_MAX + 1);
@@ -341,6 +345,19 @@ void console_prompt(void)
 {
     spinlock_take(&line.lock);
     if (!line.focus)
+        prompt_show();
+    spinlock_release(&line.lock);
+}
+
+void console_prompt_lost(void)
+{
+    WRITE_ONCE(line.lost, true);
+}
+
+void console_prompt_again(void)
+{
+    spinlock_take(&line.lock);
+    if (!line.focus && line.prompting && READ_ONCE(line.lost))
         prompt_show();
     spinlock_release(&line.lock);
 }

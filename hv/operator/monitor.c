@@ -15,6 +15,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/line_editor.h"
+#include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
 
 #define LINES_WAITING 8
@@ -400,4 +401,5 @@ void monitor_init(const struct monitor_host *new_host)
 {
     host = *new_host;
     console_set_command_handler(line_queue);
+    prompt_keep();
 }

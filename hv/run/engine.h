@@ -11,6 +11,7 @@
 
 struct engine_ops {
     const char *name;
+    u8 hypercall_byte; /* third byte of the call instruction this CPU has: 0F 01 xx */
 
     /* Boot CPU: can this machine do it? 0, or negative with one sentence in why. */
     int (*probe)(char *why, size_t size);

@@ -8,6 +8,7 @@
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/exception.h"
 #include "arch/x86/machine/lapic.h"
+#include "hv/run/hypercall.h"
 #include "hv/run/sched.h"
 
 const char *const exit_kind_names[EXIT_KIND_COUNT] = {
@@ -184,6 +185,10 @@ void exit_exception(struct vcpu *vcpu, struct vmexit *x)
     switch (x->exception.vector) {
     case VECTOR_MC:
         vm_stop(vcpu->vm, "the processor reported a machine check while vCPU %u ran", vcpu->index);
+        return;
+    case VECTOR_UD:
+        if (!hypercall_undefined(vcpu))
+            vcpu_inject_exception(vcpu, VECTOR_UD);
         return;
     case VECTOR_AC:
     case VECTOR_DF: vcpu_inject_fault(vcpu, x->exception.vector, 0); return;

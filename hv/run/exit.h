@@ -26,7 +26,6 @@ bool exit_prepare_entry(struct vcpu *vcpu);
 /* Handlers that hv itself provides; exit.c unless said otherwise. */
 void exit_port(struct vcpu *vcpu, struct vmexit *x);         /* exit_io.c */
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x); /* exit_io.c */
-void exit_hypercall(struct vcpu *vcpu, struct vmexit *x);    /* hypercall.c */
 void exit_hlt(struct vcpu *vcpu, struct vmexit *x);
 void exit_pause(struct vcpu *vcpu, struct vmexit *x);
 void exit_interrupt(struct vcpu *vcpu, struct vmexit *x); /* physical interrupts and NMIs */

@@ -1,11 +1,110 @@
 /* SPDX-License-Identifier: MIT */
-/* Hypercalls. No call has a number yet: each is answered by -ENOSYS, so that guests can probe. docs/abi.md. */
+/* The calls themselves: who may call, how many bits count, and one row per number. docs/abi.md. */
+#include "hv/run/hypercall.h"
 
+#include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/run/exit.h"
+#include "hv/run/sched.h"
+
+typedef s64 (*hypercall_fn)(struct vcpu *vcpu, const u64 arguments[4]);
+
+static s64 call_version(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)vcpu;
+    (void)arguments;
+    return HYPERCALL_ABI_VERSION;
+}
+
+static s64 call_features(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)vcpu;
+    return arguments[0] == 0 ? HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD : 0;
+}
+
+/* All or nothing: the range is looked at before the first byte is shown. */
+static s64 call_console_write(struct vcpu *vcpu, const u64 arguments[4])
+{
+    struct guest_memory *memory = &vcpu->vm->memory;
+    gpa_t gpa = arguments[0];
+    u64 left = arguments[1];
+    char chunk[256];
+
+    if (left > HYPERCALL_CONSOLE_MAX)
+        return -EINVAL;
+    if (!guest_memory_is_backed(memory, gpa, left))
+        return -EFAULT;
+    while (left > 0) {
+        u64 bytes = MIN(left, sizeof(chunk));
+
+        if (guest_memory_read(memory, gpa, chunk, bytes))
+            return -EFAULT;
+        machine->console_write(vcpu->vm, chunk, bytes);
+        gpa += bytes;
+        left -= bytes;
+    }
+    return (s64)arguments[1];
+}
+
+static s64 call_yield(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)arguments;
+    if (sched_others_wait())
+        vcpu_request(vcpu, REQUEST_RESCHEDULE);
+    return 0;
+}
+
+static const hypercall_fn calls[HYPERCALL_COUNT] = {
+    [HYPERCALL_VERSION] = call_version,
+    [HYPERCALL_FEATURES] = call_features,
+    [HYPERCALL_CONSOLE_WRITE] = call_console_write,
+    [HYPERCALL_YIELD] = call_yield,
+};
+
+/* Kernels may call; user programs, real mode and virtual-8086 mode may not. */
+static inline bool may_call(const struct guest_paging *paging)
+{
+    if (unlikely(paging->cpl != 0))
+        return false;
+    return likely(paging->code_64) || ((paging->cr0 & CR0_PE) && !(paging->rflags & RFLAGS_VM));
+}
+
+static __attribute__((noinline)) s64 call_known(struct vcpu *vcpu, u64 call, u64 mask)
+{
+    const u64 *gpr = vcpu->regs.gpr;
+    u64 arguments[4] = {gpr[RBX] & mask, gpr[RCX] & mask, gpr[RDX] & mask, gpr[RSI] & mask};
+
+    return calls[call](vcpu, arguments);
+}
+
+static inline s64 answer(struct vcpu *vcpu, u64 mask)
+{
+    u64 call = (vcpu->regs.gpr[RAX] & mask) - HYPERCALL_BASE;
+
+    if (call < HYPERCALL_COUNT)
+        return call_known(vcpu, call, mask);
+    return vcpu->vm->config->personality == PERSONALITY_KVM && call > HYPERCALL_RANGE ? -HYPERCALL_KVM_ENOSYS
+                                                                                      : -ENOSYS;
+}
+
+static inline void perform(struct vcpu *vcpu, const struct guest_paging *paging, u8 length)
+{
+    u64 mask = likely(paging->code_64) ? ~0ull : 0xffffffffull;
+    s64 result = likely(may_call(paging)) ? answer(vcpu, mask) : -EPERM;
+
+    vcpu->regs.gpr[RAX] = (u64)result & mask;
+    vcpu->regs.rip += length;
+}
+
+void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging, u8 length)
+{
+    perform(vcpu, paging, length);
+}
 
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x)
 {
-    vcpu->regs.gpr[RAX] = (u64)-ENOSYS;
-    vcpu_skip(vcpu, x);
+    struct guest_paging paging;
+
+    engine->paging_get(vcpu, &paging);
+    perform(vcpu, &paging, x->length);
 }

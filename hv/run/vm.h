@@ -33,6 +33,8 @@ struct machine_ops {
     int (*interrupt_pending)(struct vcpu *vcpu);
     /* Take it: returns the vector that the CPU gets, or -1 if it has gone. */
     int (*interrupt_accept)(struct vcpu *vcpu);
+    /* Text on the VM's console, as if its serial line had sent it. */
+    void (*console_write)(struct vm *vm, const char *text, size_t size);
 };
 
 struct vm {

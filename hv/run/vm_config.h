@@ -28,6 +28,7 @@ struct vm_config {
     u32 vcpus;
     enum personality personality;
     bool prefault;
+    bool hypercall_patch; /* rewrite the other vendor's call instruction; else only perform the call */
     u64 page_limit;  /* PAGE_SIZE, SIZE_2M, SIZE_1G */
     u32 line;        /* of its [vm] header, for messages */
 };

@@ -64,6 +64,7 @@ static void test_defaults(void **state)
     assert_int_equal(vm->vcpus, 1);
     assert_int_equal(vm->personality, PERSONALITY_KVM);
     assert_false(vm->prefault);
+    assert_true(vm->hypercall_patch);
     assert_int_equal(vm->page_limit, SIZE_1G);
     assert_int_equal(vm->line, 1);
 }
@@ -86,6 +87,7 @@ static void test_every_key(void **state)
           "vcpus = 1\r\n"
           "personality = none\r\n"
           "prefault = yes\r\n"
+          "hypercall_patch = no\r\n"
           "pages = 2m\r\n");
     assert_int_equal(said_count, 0);
     assert_int_equal(config.vm_count, 1);
@@ -96,6 +98,7 @@ static void test_every_key(void **state)
     assert_int_equal(vm->memory, 65540u << 10);
     assert_int_equal(vm->personality, PERSONALITY_NONE);
     assert_true(vm->prefault);
+    assert_false(vm->hypercall_patch);
     assert_int_equal(vm->page_limit, SIZE_2M);
     assert_string_equal(vm->initrd_name, "");
     assert_null(vm->initrd.start);
@@ -149,8 +152,9 @@ static void test_sizes(void **state)
     }
 }
 
-#define VM   "[vm web]\nkernel = vmlinuz\n"
-#define KEYS "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, personality, prefault, pages"
+#define VM "[vm web]\nkernel = vmlinuz\n"
+#define KEYS \
+    "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, personality, prefault, hypercall_patch, pages"
 #define NINE "aaaaaaaaa"
 
 /* One mistake each; text, sentence, VMs that are left. */

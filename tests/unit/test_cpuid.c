@@ -14,6 +14,8 @@
 #include "guest/policy/cpuid_table.h"
 #include "tests/unit/fake_engine.h"
 
+u64 tsc_khz = 2600000; /* the machine would have measured it */
+
 static struct cpuid_policy policy;
 static struct vm_config config;
 static bool apic_enabled;
@@ -166,9 +168,10 @@ static void test_bits(void **state)
 
 static void test_empty_leaves(void **state)
 {
-    static const u32 empty[] = {3,          5,          8,          9,          0xa,        0xc,
-                                0xe,        0x14,       0x80000009, 0x8000000a, 0x8000001b, 0x8000001c,
-                                0x8000001f, 0x80000022, 0x40000002, 0x40000100, 0xc0000000, 0xffffffff};
+    static const u32 empty[] = {3,          5,          8,          9,          0xa,
+                                0xc,        0xe,        0x14,       0x80000009, 0x8000000a,
+                                0x8000001b, 0x8000001c, 0x8000001f, 0x80000022, 0x40000004,
+                                0x4000000f, 0x40000011, 0x40000100, 0xc0000000, 0xffffffff};
 
     (void)state;
     build(1, PERSONALITY_KVM, host_all);
@@ -214,10 +217,16 @@ static void test_personalities(void **state)
     (void)state;
     build(1, PERSONALITY_KVM, host_all);
     signature = cpuid_policy_get(&policy, 0x40000000, 0);
-    assert_int_equal(signature.eax, 0x40000001);
+    assert_int_equal(signature.eax, 0x40000010);
     assert_memory_equal(&signature.ebx, "KVMKVMKVM\0\0\0", 12);
     assert_int_equal(get(0x40000001, 0, EAX), 0x0100000b);
     assert_int_equal(get(0x40000001, 0, EDX), 0);
+    signature = cpuid_policy_get(&policy, 0x40000002, 0);
+    assert_int_equal(signature.eax, 0);
+    assert_memory_equal(&signature.ebx, "LinuxPVLinux", 12);
+    assert_int_equal(get(0x40000003, 0, EAX), 1);
+    assert_int_equal(get(0x40000010, 0, EAX), tsc_khz);
+    assert_int_equal(get(0x40000010, 0, EBX), 1000000);
     build(1, PERSONALITY_NONE, host_all);
     assert_int_equal(get(1, 0, ECX) >> 31, 0);
     assert_int_equal(get(0x40000000, 0, EAX) | get(0x40000000, 0, EBX) | get(0x40000001, 0, EAX), 0);
@@ -299,7 +308,7 @@ static void test_exit_plain(void **state)
 {
     (void)state;
     exit_with(0x40000000, 77);
-    assert_int_equal(vcpu.regs.gpr[RAX], 0x40000001);
+    assert_int_equal(vcpu.regs.gpr[RAX], 0x40000010);
     assert_int_equal(vcpu.regs.gpr[RBX], 0x4b4d564b);
     assert_int_equal(vcpu.regs.gpr[RCX], 0x564b4d56);
     assert_int_equal(vcpu.regs.gpr[RDX], 0x4d);
@@ -309,7 +318,7 @@ static void test_exit_plain(void **state)
 
 static void test_exit_none(void **state)
 {
-    static const u32 leaves[] = {0xe,        0x3f,       0x40,       0x41,       0x40000002,
+    static const u32 leaves[] = {0xe,        0x3f,       0x40,       0x41,       0x40000004,
                                  0x40000100, 0x80000022, 0x80000040, 0x80000080, 0xbfffffff,
                                  0xc0000000, 0xffffffff, 0x3fffffff};
 

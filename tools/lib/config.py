@@ -36,6 +36,7 @@ KEYS = [
     Key('vm', 'vcpus', 'number', '1', '1 (this version gives a VM one CPU)'),
     Key('vm', 'personality', 'kvm|none', 'kvm', 'kvm or none'),
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
+    Key('vm', 'hypercall_patch', 'yes_no', 'yes', 'yes or no'),
     Key('vm', 'pages', '4k|2m|1g', '1g', '4k, 2m or 1g'),
 ]
 

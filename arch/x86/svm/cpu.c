@@ -146,6 +146,7 @@ void svm_flush_due(struct svm_vcpu *svm)
 
 const struct engine_ops engine_svm = {
     .name = "AMD SVM",
+    .hypercall_byte = 0xd9, /* VMMCALL */
     .probe = svm_probe,
     .cpu_start = svm_cpu_start,
     .cpu_stop = svm_cpu_stop,

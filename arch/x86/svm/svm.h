@@ -83,6 +83,7 @@ static inline void svm_paging_fill(const struct vmcb *vmcb, struct guest_paging 
     paging->efer = vmcb->save.efer;
     paging->rflags = vmcb->save.rflags;
     paging->cpl = vmcb->save.cpl;
+    paging->code_64 = (vmcb->save.cs.attributes & SEGMENT_LONG) && (paging->efer & EFER_LMA);
 }
 
 /* exit.c */

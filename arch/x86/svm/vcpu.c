@@ -47,7 +47,8 @@ static const struct intercept intercepts[] = {
 };
 
 /* #AC and #DB can repeat for ever inside their own delivery; #DF: not every implementation reports shutdown; #MC is the machine's. */
-#define INTERCEPTED_EXCEPTIONS (BIT(VECTOR_DB) | BIT(VECTOR_DF) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
+#define INTERCEPTED_EXCEPTIONS \
+    (BIT(VECTOR_DB) | BIT(VECTOR_UD) | BIT(VECTOR_DF) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
 
 #define INTERCEPT_CR8_READ  BIT(8)
 #define INTERCEPT_CR8_WRITE BIT(24)

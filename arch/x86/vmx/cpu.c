@@ -274,6 +274,7 @@ void vmx_host_state_write(void)
 
 const struct engine_ops engine_vmx = {
     .name = "Intel VMX",
+    .hypercall_byte = 0xc1, /* VMCALL */
     .probe = vmx_probe,
     .cpu_start = vmx_cpu_start,
     .cpu_stop = vmx_cpu_stop,

@@ -14,8 +14,8 @@
 #define MSR_SFMASK         0xc0000084
 #define MSR_KERNEL_GS_BASE 0xc0000102
 
-/* #AC and #DB can repeat for ever inside their own delivery; #MC is the machine's. */
-#define INTERCEPTED_EXCEPTIONS (BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
+/* #AC and #DB can repeat for ever inside their own delivery; #UD may be a call; #MC is the machine's. */
+#define INTERCEPTED_EXCEPTIONS (BIT(VECTOR_DB) | BIT(VECTOR_UD) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
 
 #define PAUSE_GAP    128  /* ticks between two PAUSEs of one spin */
 #define PAUSE_WINDOW 4096 /* ticks of spinning before the vCPU offers its CPU to others */
@@ -344,6 +344,8 @@ void vmx_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
     paging->cr4 = vmx_cr4_get();
     paging->efer = vmcs_read64(VMCS_GUEST_EFER);
     paging->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    paging->code_64 =
+        (vmcs_read_raw(VMCS_GUEST_RIGHTS + 2 * SEGMENT_CS) & RIGHTS_LONG) && (paging->efer & EFER_LMA);
     paging->cpl = (u8)(vmcs_read_raw(VMCS_GUEST_RIGHTS + 2 * SEGMENT_SS) >> 5 & 3);
     vmx_select_raw(previous);
 }

@@ -170,6 +170,7 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
 #define EVENT_VALID               BIT(31)
 
 /* Segment rights: as vcpu.h describes attributes, but the upper four stand four bits higher; bit 16: unusable. */
+#define RIGHTS_LONG     BIT(13)
 #define RIGHTS_UNUSABLE BIT(16)
 
 static inline u64 vmcs_read_raw(u32 field)

@@ -82,7 +82,7 @@ vmx_exit_entry:
     mov [rax + VCPU_RAX], rcx
     mov qword [rsp + 8], 1
     mov rbx, rax            ; the vCPU: the compiler keeps RBX, and the guest's is saved
-    xor ebp, ebp            ; back traces end here, not in the guest
+    lea rbp, [rsp + 64]     ; where RBP was pushed: back traces lead past the guest to its scheduler
     mov rdi, rax
     call vmx_handle_exit
     mov rdi, rbx
