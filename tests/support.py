@@ -143,7 +143,7 @@ def to_monitor(machine):
 def run_in_monitor(machine, command, timeout=60):
     """Type a command at the monitor's prompt; returns what was printed until the next prompt."""
     machine.sendline(command)
-    machine.expect(r'\r\n', timeout)    # the echo of what was typed
+    machine.expect(re.escape(command[:40]) + '[^\r\n]*\r\n', timeout)    # the echo of what was typed
     machine.expect(MONITOR_PROMPT, timeout)
     return machine.child.before.replace('\r', '')
 

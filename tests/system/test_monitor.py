@@ -65,9 +65,17 @@ def test_the_lives_of_vms(monitor):
     assert 'VM tiny runs; `console tiny` shows it.' in run_in_monitor(monitor, 'vm start tiny')
     monitor.expect('VM tiny: has powered itself off')
     assert state_of(monitor, 'tiny') == 'powered off'
+    # What happens while one types leaves the prompt, and what was typed, in sight.
+    run_in_monitor(monitor, 'vm reset tiny')
+    monitor.send('vm li')
+    monitor.expect('VM tiny: has powered itself off\r\n')
+    monitor.expect('lintel> vm li')
+    monitor.sendline('st')
+    monitor.expect('WHY')
+    monitor.expect(MONITOR_PROMPT)
     monitor.sendline('console tiny')
     monitor.expect('-- console of VM tiny; Ctrl-] leads to the monitor --\r\n')
-    for _ in range(2):      # both lives are in the ring
+    for _ in range(3):      # all its lives are in the ring
         monitor.expect('1[.][.]10\r\n')
         monitor.expect('# end\r\n')
     to_monitor(monitor)

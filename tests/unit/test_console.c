@@ -298,6 +298,28 @@ static void test_prompt_keeps_line(void **state)
     expect("");
 }
 
+/* What the log wrote over is shown again, by a key or after a while, once; and never over a guest's console. */
+static void test_prompt_comes_back(void **state)
+{
+    (void)state;
+    console_prompt_again();
+    expect("");
+    type("vm li");
+    console_prompt_lost();
+    console_prompt_again();
+    console_prompt_again();
+    expect("vm lilintel> vm li");
+    console_prompt_lost();
+    type("st");
+    console_prompt_again();
+    expect("lintel> vm list");
+    console_focus(web);
+    shown_size = 0;
+    console_prompt_lost();
+    console_prompt_again();
+    expect("");
+}
+
 /* Lines of the log decide what a run was worth: no guest may print one, whole or in pieces, at any column. */
 static void test_forged_log(void **state)
 {
@@ -337,6 +359,7 @@ int main(void)
         cmocka_unit_test_setup(test_editor_bound, setup),
         cmocka_unit_test_setup(test_history, setup),
         cmocka_unit_test_setup(test_prompt_keeps_line, setup),
+        cmocka_unit_test_setup(test_prompt_comes_back, setup),
         cmocka_unit_test_setup(test_forged_log, setup),
     };
 

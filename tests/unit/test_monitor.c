@@ -15,6 +15,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
+#include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
 
 struct vm *vms[VM_MAX];
@@ -81,6 +82,10 @@ u64 console_input_dropped(const struct console *console)
 void console_set_command_handler(void (*run)(const char *line))
 {
     run_line = run;
+}
+
+void prompt_keep(void)
+{
 }
 
 void log_line(enum log_level level, const char *format, ...)
