@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""lintel's stacks can't overflow: the compiler's own numbers, function by function, along every chain of direct calls.
+"""How deep lintel's stacks are used: the compiler's own numbers, function by function, along each chain of direct calls.
 
-A vCPU that is loaded leaves lintel no double-fault stack (arch/x86/machine/exception.h), so the bound is proved before.
+A vCPU that is loaded leaves lintel no double-fault stack (arch/x86/machine/exception.h), so it must not come to that. Calls
+by pointer end a chain here; what whole exits take is measured in tests/system/test_faults.py.
 """
 import functools
 import re
@@ -10,7 +11,7 @@ import pytest
 from support import BUILD, ROOT
 
 STACK = int(re.search(r'CPU_STACK_SIZE (0x[0-9a-f]+)', (ROOT / 'arch/x86/machine/percpu.h').read_text()).group(1), 16)
-# Between two calls by pointer (an exit's handler, a bus's device, a console's sink); no path takes more than four of those.
+# Chains follow one another by pointer: the scheduler's, an exit handler's, a device's, a log sink's.
 CHAIN_MOST = STACK // 4
 # Who may call itself, and how deep: the four levels of a page table.
 RECURSIVE = {'walk_table': 4, 'table_is_empty': 4, 'tables_below_free': 4, 'pages_below_free': 4}
