@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How deep lintel's stacks are used: the compiler's own numbers, function by function, along each chain of direct calls.
+"""How deep lintel's stacks are used: the compiler's own frame sizes along each chain of direct calls.
 
-A vCPU that is loaded leaves lintel no double-fault stack (arch/x86/machine/exception.h), so it must not come to that. Calls
-by pointer end a chain here; what whole exits take is measured in tests/system/test_faults.py.
+A vCPU that is loaded leaves lintel no double-fault stack (arch/x86/machine/exception.h), so it must not come to that.
+Calls by pointer end a chain here; what whole exits take is measured in tests/system/test_faults.py.
 """
 import functools
 import re
