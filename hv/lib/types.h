@@ -38,7 +38,7 @@ typedef u64 mfn_t;
 #define BIT(n)          (1ull << (n))
 #define BITS(high, low) ((~0ull >> (63 - (high))) & (~0ull << (low)))
 
-#define ARRAY_SIZE(array)        (sizeof(array) / sizeof((array)[0]))
+#define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 /* The mask is as wide as the wider of the two: a narrow one would cut the upper half off. */
 #define ALIGN_UP(value, align)   (((value) + (align)-1) & ~((__typeof__((value) + (align)))(align)-1))
 #define ALIGN_DOWN(value, align) ((value) & ~((__typeof__((value) + (align)))(align)-1))
