@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VMX on a physical CPU: can it, switch it on and off, which VMCS is current, what an exit must bring back, and the flushing of nested
- * translations. Intel SDM 3C, 24.7 (VMXON), 25.11 (VMCS pointers), 29.4 (caching translations).
+ * VMX on a physical CPU: can it, switch it on and off, which VMCS is current, what an exit must bring back,
+ * and the flushing of nested translations. Intel SDM 3C, 24.7 (VMXON), 25.11 (VMCS pointers), 29.4 (caching
+ * translations).
  */
 #include "arch/x86/machine/descriptors.h"
 #include "arch/x86/vmx/vmx.h"
@@ -190,7 +191,10 @@ void vmx_forget(struct vmx_vcpu *vmx)
         cpu->current = NULL;
 }
 
-/* VPIDs name vCPUs for the TLB: 16 bits, given in turn; 0 is lintel's. A reused one is flushed when its vCPU is made. */
+/*
+ * VPIDs name vCPUs for the TLB: 16 bits, given in turn; 0 is lintel's. A reused one is flushed when its vCPU
+ * is made.
+ */
 u16 vmx_vpid_next(void)
 {
     struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];

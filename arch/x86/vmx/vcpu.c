@@ -67,9 +67,9 @@ int vmx_vcpu_create(struct vcpu *vcpu)
     vmx->vpid = vmx_vpid_next();
     vcpu->engine = vmx;
     vmx_forget(vmx);
-    previous = vmx_select(vmx);
+    previous = vmx_enter_vmcs(vmx);
     controls_init(vmx, vcpu);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
     vmx_tlb_flush(vcpu);
     return 0;
 }
@@ -181,9 +181,9 @@ u64 vmx_register_get(struct vcpu *vcpu, enum vcpu_register which)
     }
     if (which == REGISTER_CR2 && !vmx->loaded)
         return vmx->cr2;
-    previous = vmx_select(vmx);
+    previous = vmx_enter_vmcs(vmx);
     value = register_read(which);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
     return value;
 }
 
@@ -237,9 +237,9 @@ void vmx_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
             write_cr2(value);
         return;
     }
-    previous = vmx_select(vmx);
+    previous = vmx_enter_vmcs(vmx);
     register_write(vcpu, which, value);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
 }
 
 static void segment_read(enum segment which, struct vcpu_segment *segment)
@@ -267,15 +267,15 @@ static void segment_write(enum segment which, const struct vcpu_segment *segment
 
 void vmx_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment *segment)
 {
-    void *previous = vmx_select(vmx_of(vcpu));
+    void *previous = vmx_enter_vmcs(vmx_of(vcpu));
 
     segment_read(which, segment);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
 }
 
 void vmx_state_get(struct vcpu *vcpu, struct vcpu_state *state)
 {
-    void *previous = vmx_select(vmx_of(vcpu));
+    void *previous = vmx_enter_vmcs(vmx_of(vcpu));
 
     state->regs = vcpu->regs;
     for (unsigned i = 0; i < REGISTER_COUNT; i++)
@@ -287,7 +287,7 @@ void vmx_state_get(struct vcpu *vcpu, struct vcpu_state *state)
     state->gdtr.limit = (u16)vmcs_read32(VMCS_GUEST_GDTR_LIMIT);
     state->idtr.base = vmcs_read(VMCS_GUEST_IDTR_BASE);
     state->idtr.limit = (u16)vmcs_read32(VMCS_GUEST_IDTR_LIMIT);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
 }
 
 /* What an entry would refuse and a wrong caller could ask for (SDM 3C, 27.3.1.1). */
@@ -315,7 +315,7 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
 
     if (!state_is_possible(state))
         return -EINVAL;
-    previous = vmx_select(vmx);
+    previous = vmx_enter_vmcs(vmx);
     vcpu->regs = state->regs;
     for (unsigned i = 0; i < SEGMENT_COUNT; i++)
         segment_write((enum segment)i, &state->segments[i]);
@@ -331,13 +331,13 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     vmcs_write32(VMCS_ENTRY_EVENT, 0);
     vmx->processor = vmx_features.processor;
     vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
     return 0;
 }
 
 void vmx_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
 {
-    void *previous = vmx_select(vmx_of(vcpu));
+    void *previous = vmx_enter_vmcs(vmx_of(vcpu));
 
     paging->cr0 = vmx_cr0_get();
     paging->cr3 = vmcs_read(VMCS_GUEST_CR3);
@@ -347,13 +347,13 @@ void vmx_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
     paging->code_64 =
         (vmcs_read_raw(VMCS_GUEST_RIGHTS + 2 * SEGMENT_CS) & RIGHTS_LONG) && (paging->efer & EFER_LMA);
     paging->cpl = (u8)(vmcs_read_raw(VMCS_GUEST_RIGHTS + 2 * SEGMENT_SS) >> 5 & 3);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
 }
 
 void vmx_tsc_offset_changed(struct vcpu *vcpu)
 {
-    void *previous = vmx_select(vmx_of(vcpu));
+    void *previous = vmx_enter_vmcs(vmx_of(vcpu));
 
     vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
-    vmx_select_raw(previous);
+    vmx_leave_vmcs(previous);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fields of the VMCS in the manual's groups, the bits of its controls, and typed access. Intel SDM 3D, appendix B (encodings), SDM
- * 3C, chapters 25 (VMCS) and 26 to 28. Fields are those of the current VMCS of this CPU.
+ * The fields of the VMCS in the manual's groups, the bits of its controls, and typed access. Intel SDM 3D,
+ * appendix B (encodings), SDM 3C, chapters 25 (VMCS) and 26 to 28. Fields are those of the current VMCS of
+ * this CPU.
  */
 #ifndef ARCH_X86_VMX_VMCS_H
 #define ARCH_X86_VMX_VMCS_H
@@ -169,7 +170,10 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
 #define EVENT_ERROR_VALID         BIT(11)
 #define EVENT_VALID               BIT(31)
 
-/* Segment rights: as vcpu.h describes attributes, but the upper four stand four bits higher; bit 16: unusable. */
+/*
+ * Segment rights: as vcpu.h describes attributes, but the upper four stand four bits higher; bit 16:
+ * unusable.
+ */
 #define RIGHTS_LONG     BIT(13)
 #define RIGHTS_UNUSABLE BIT(16)
 

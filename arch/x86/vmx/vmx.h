@@ -59,6 +59,23 @@ hpa_t vmx_msr_map(void);
 /* Make this vCPU's VMCS the CPU's current one; returns what was, to be put back by vmx_select_raw. */
 void *vmx_select(const struct vmx_vcpu *vmx);
 void vmx_select_raw(void *vmcs);
+
+/*
+ * The same around a few accesses. A loaded vCPU's VMCS is the current one already: nobody leaves another one selected. Each
+ * enter is followed by its leave.
+ */
+#define VMCS_NOT_SWITCHED ((void *)~0ull)
+static inline void *vmx_enter_vmcs(const struct vmx_vcpu *vmx)
+{
+    return likely(vmx->loaded) ? VMCS_NOT_SWITCHED : vmx_select(vmx);
+}
+
+static inline void vmx_leave_vmcs(void *previous)
+{
+    if (unlikely(previous != VMCS_NOT_SWITCHED))
+        vmx_select_raw(previous);
+}
+
 void vmx_forget(struct vmx_vcpu *vmx); /* VMCLEAR: the VMCS is in memory whole */
 u16 vmx_vpid_next(void);
 void vmx_host_state_write(void);
