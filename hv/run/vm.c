@@ -302,12 +302,30 @@ void vm_power_off(struct vm *vm)
     vm_wind_up(vm);
 }
 
+#define RESETS_TOLD       3
+#define RESETS_TOLD_IN_MS 1000
+
+/* A guest that resets itself for ever would fill the log, and the serial line, with that. */
+static void tell_reset(struct vm *vm, const char *why)
+{
+    u64 untold = vm->reset_limit.dropped;
+
+    if (!log_limit_pass(&vm->reset_limit, read_tsc(), RESETS_TOLD_IN_MS * tsc_khz, RESETS_TOLD))
+        return;
+    vm->reset_limit.dropped = 0;
+    if (untold)
+        log_info("VM %s: reset (%s), as %llu times before it without a word", vm->name, why,
+                 (unsigned long long)untold);
+    else
+        log_info("VM %s: reset (%s)", vm->name, why);
+}
+
 void vm_request_reset(struct vm *vm, const char *why)
 {
     if (vm->state != VM_RUNNING || vm->reset_wanted)
         return;
     vm->reset_wanted = true;
-    log_info("VM %s: reset (%s)", vm->name, why);
+    tell_reset(vm, why);
     vm_wind_up(vm);
 }
 

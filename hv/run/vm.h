@@ -58,7 +58,7 @@ struct vm {
     struct sched_work work;
     u64 exits[EXIT_KIND_COUNT]; /* of vCPUs that are gone since the last start */
     u64 ran;                    /* ticks of CPU, likewise */
-    struct log_limit log_limit;
+    struct log_limit log_limit, reset_limit;
 };
 
 extern struct vm *vms[VM_MAX];

@@ -50,3 +50,11 @@ def test_flood_of_lies(emulator):
     machine.expect(r'bad +running ', PATIENCE_S)
     machine.expect('lintel> ', PATIENCE_S)
     shut_down(machine)
+
+
+def test_reset_storm(emulator):
+    """A guest that only resets itself gets its share of the CPU, and few lines of the log."""
+    machine = beside_good(emulator, 'reset_storm')
+    machine.expect(r'VM bad: reset \(reset by port 0xcf9\), as [0-9]+ times before it', PATIENCE_S)
+    assert machine.output.count('VM bad: reset') < 200
+    shut_down(machine)
