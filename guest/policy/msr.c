@@ -297,6 +297,7 @@ static const struct msr_range rows[] = {
     {0x17, 0x17, zero_read, NULL, "PLATFORM_ID: Intel's microcode loader reads it"},
     {0x1b, 0x1b, lapic_base_read, lapic_base_write, "APIC_BASE: off, xAPIC, x2APIC"},
     {0x34, 0x34, NULL, NULL, "SMI_COUNT: looked for by turbostat-like probes; there is no SMM"},
+    {0x3a, 0x3a, NULL, NULL, "FEATURE_CONTROL: Linux on Intel looks whether VMX is on; VMX is hidden"},
     {MSR_TSC_ADJUST, MSR_TSC_ADJUST, tsc_adjust_read, tsc_adjust_write, "TSC_ADJUST: CPUID 7 EBX bit 1"},
     {0x48, 0x49, NULL, NULL, "SPEC_CTRL, PRED_CMD: not offered, as they are not switched with the vCPU"},
     {0x79, 0x79, NULL, write_ignored, "microcode update (Intel): guests do not patch the host's CPU"},
