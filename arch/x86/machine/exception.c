@@ -179,7 +179,7 @@ void exception_handle(struct exception_frame *frame)
         interrupt_handle((u8)frame->vector);
     else if (frame->vector == VECTOR_NMI)
         nmi_handle();
-    else if (frame->vector != VECTOR_GP || !exception_land(frame))
+    else if ((frame->vector != VECTOR_GP && frame->vector != VECTOR_DB) || !exception_land(frame))
         exception_report(frame);
 }
 

@@ -4,6 +4,7 @@
  * linked.
  */
 #include "arch/x86/machine/asm_offsets.h"
+#include "arch/x86/machine/paging.h"
 #include "hv/run/vcpu.h"
 
 #define GPR_OFFSET(name) OFFSET(VCPU_##name, offsetof(struct vcpu, regs.gpr[name]))
@@ -25,4 +26,5 @@ void asm_offsets(void)
     GPR_OFFSET(R14);
     GPR_OFFSET(R15);
     OFFSET(VCPU_REQUESTS, offsetof(struct vcpu, requests));
+    OFFSET(IMAGE_BASE, (s64)IMAGE_BASE);
 }

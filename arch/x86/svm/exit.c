@@ -283,7 +283,6 @@ void svm_handle_exit(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
     struct vmcb *vmcb = &svm->vmcb;
-    bool held = vmcb->control.exit_int_info & EVENT_VALID;
     struct vmexit x;
 
     vcpu->regs.gpr[RAX] = vmcb->save.rax;
@@ -291,7 +290,7 @@ void svm_handle_exit(struct vcpu *vcpu)
     vmcb->control.clean = svm_features.clean_mask;
     vmcb->control.tlb_control = TLB_KEEP;
     remember_clean(svm);
-    if (unlikely(held))
+    if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
         svm_redeliver(svm);
 
     if (likely(decode(vcpu, vmcb, &x)))
@@ -303,16 +302,7 @@ void svm_handle_exit(struct vcpu *vcpu)
         vmcb->control.shadow = 0; /* of the instruction that is over */
         if (unlikely(vmcb->save.rflags & RFLAGS_TF))
             single_step_trap(vcpu);
-    } else {
-        held = true;
     }
-    /*
-     * An entry takes physical interrupts only behind the event that it injects, or behind the instruction
-     * in a shadow. A guest can arrange that either exits again for ever (its stack in a device, #DB or #AC
-     * within its own delivery): let them in here.
-     */
-    if (unlikely(held))
-        cpu_take_interrupts();
     check_clean(svm);
 }
 

@@ -66,12 +66,15 @@ bool svm_nmi_allowed(const struct vcpu *vcpu)
 
 /*
  * A virtual interrupt of highest priority that is intercepted before it is delivered: an exit as soon as IF
- * opens.
+ * opens. Until then every exit asks again: Bochs 2.7 looks at V_IRQ only when IF changes inside the guest, so
+ * that an entry with IF = 1 (behind a physical interrupt that came first, or in a shadow) would lose it.
  */
 void svm_interrupt_window(struct vcpu *vcpu, bool wanted)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
 
+    if (wanted)
+        vcpu_request(vcpu, REQUEST_INTERRUPT);
     if (wanted == !!(vmcb_v_intr(svm) & V_IRQ))
         return;
     vmcb_set_v_intr(svm, V_INTR_MASKING | (wanted ? V_IRQ | V_INTR_PRIORITY_HIGHEST | V_IGNORE_TPR : 0));

@@ -113,6 +113,7 @@ void svm_vcpu_load(struct vcpu *vcpu)
     exception_use_stacks(false);
     asm volatile("vmload %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
     svm->loaded = true;
+    write_cr2(vmcb_cr2(svm));
     svm_asid_ensure(svm);
     /* Another vCPU may have run here, or this one elsewhere: nothing cached of this VMCB can be trusted. */
     svm_clean_forget(svm);
@@ -197,13 +198,21 @@ u64 svm_register_get(struct vcpu *vcpu, enum vcpu_register which)
     }
 }
 
+/* Bochs 2.7 does not load CR2 at VMRUN. lintel itself never uses it, so that what is on the CPU stays there. */
+static void cr2_set(struct svm_vcpu *svm, u64 value)
+{
+    vmcb_set_cr2(svm, value);
+    if (svm->loaded)
+        write_cr2(value);
+}
+
 void svm_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
 
     switch (which) {
     case REGISTER_CR0: vmcb_set_cr0(svm, value); return;
-    case REGISTER_CR2: vmcb_set_cr2(svm, value); return;
+    case REGISTER_CR2: cr2_set(svm, value); return;
     case REGISTER_CR3: vmcb_set_cr3(svm, value); return;
     case REGISTER_CR4: vmcb_set_cr4(svm, value); return;
     case REGISTER_EFER: vmcb_set_efer(svm, value | EFER_SVME); return;

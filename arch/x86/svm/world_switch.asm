@@ -16,10 +16,12 @@ section .text
 ;
 ; At entry: IF = 0, GIF = 1, the vCPU is loaded, its RAX and RIP are in the VMCB already. Stack while the
 ; guest runs: [rsp] vcpu, [rsp + 8] vmcb. VMRUN saves and restores RSP and RAX itself (RAX = vmcb). IF is 1
-; around VMRUN alone, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF
-; decides); the shadow of STI, then GIF = 0, keep them from being taken between STI and VMRUN and after the
-; exit, before CLI. The compiler's registers are saved once, not at each exit: svm_handle_exit is called from
-; here.
+; around VMRUN, so that physical interrupts end the guest's turn (V_INTR_MASKING: the host's IF
+; decides); the shadow of STI, then GIF = 0, keep them from being taken between STI and VMRUN. They are taken
+; between STGI and CLI, whatever ended the turn: a guest whose entries only ever lead to the next exit (its
+; stack in a device, #DB or #AC within its own delivery) does not hold them back, nor does one with IF = 0 on
+; Bochs 2.7, which masks them then. The compiler's registers are saved once, not at each exit:
+; svm_handle_exit is called from here.
 global svm_enter_guest
 svm_enter_guest:
     push rbp
@@ -50,7 +52,7 @@ svm_enter_guest:
     sti                     ; before CLGI: its shadow must end here, QEMU's TCG carries it into the guest
     clgi
     vmrun
-    cli
+.exited:
     mov rax, [rsp]
     mov [rax + VCPU_RCX], rcx
     mov [rax + VCPU_RDX], rdx
@@ -66,10 +68,11 @@ svm_enter_guest:
     mov [rax + VCPU_R13], r13
     mov [rax + VCPU_R14], r14
     mov [rax + VCPU_R15], r15
-    stgi
     mov rbx, rax            ; the vCPU: the compiler keeps RBX, and the guest's is saved
     lea rbp, [rsp + 64]     ; where RBP was pushed: back traces lead past the guest to its scheduler
     mov rdi, rax
+    stgi                    ; physical interrupts that wait are taken here, with IF = 1
+    cli
     call svm_handle_exit
     mov rdi, rbx
     mov rax, [rsp + 8]
@@ -88,3 +91,8 @@ svm_enter_guest:
     pop rbx
     pop rbp
     ret
+
+; Bochs 2.7 leaves the trap of a guest's single step pending when the stepped instruction exits, and raises it here.
+; lintel never steps itself, so that #DB at this place means nothing: go on. DR6 is loaded from the VMCB anyway.
+section __ex_table progbits alloc noexec nowrite align=4
+    dd svm_enter_guest.exited - IMAGE_BASE, svm_enter_guest.exited - IMAGE_BASE
