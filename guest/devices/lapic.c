@@ -326,6 +326,8 @@ int lapic_interrupt_accept(struct vcpu *vcpu)
     if (vector >= 0) {
         vectors_clear(&lapic->irr, (u8)vector);
         vectors_set(&lapic->isr, (u8)vector);
+        if ((u8)lapic->lvt[LVT_TIMER] == vector)
+            lapic_timer_taken(lapic);
     }
     spinlock_release(&lapic->lock);
     return vector;

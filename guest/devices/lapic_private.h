@@ -149,5 +149,7 @@ u32 lapic_timer_current(const struct lapic *lapic);
 void lapic_timer_set_initial(struct lapic *lapic, u32 count);
 void lapic_timer_set_divide(struct lapic *lapic, u32 divide);
 void lapic_timer_set_lvt(struct lapic *lapic, u32 lvt);
+/* The CPU takes an interrupt with the timer's vector. */
+void lapic_timer_taken(struct lapic *lapic);
 
 #endif

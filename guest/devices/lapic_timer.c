@@ -7,7 +7,10 @@
 #include "guest/devices/lapic_private.h"
 #include "hv/run/sched.h"
 
-/* A guest that asks for less gets less: it would otherwise keep the host in its timer interrupt. */
+/*
+ * A guest that asks for less gets less: it would otherwise keep the host in its timer interrupt. So would the many
+ * vCPUs of one that takes no tick; hence the next one is not armed before the last has been taken.
+ */
 #define PERIOD_MIN_TICKS (LAPIC_TIMER_HZ / 20000) /* 50 us */
 
 static enum lapic_timer_mode timer_mode(const struct lapic *lapic)
@@ -58,6 +61,16 @@ static u64 timer_deadline_host(const struct lapic *lapic, u64 now)
     return now + (lapic->deadline - guest_now);
 }
 
+/* The last tick has not been taken yet: another one would change nothing. */
+static bool timer_tick_waits(const struct lapic *lapic)
+{
+    u8 vector = (u8)lapic->lvt[LVT_TIMER];
+
+    if (vector < FIRST_VECTOR)
+        return (lapic->error_pending & ERROR_RECEIVE_VECTOR) != 0;
+    return vectors_test(&lapic->irr, vector);
+}
+
 /*
  * Set the host timer to what the registers say. A deadline that went by while nobody could hear it is gone.
  */
@@ -65,7 +78,9 @@ static void timer_arm(struct lapic *lapic, u64 now)
 {
     u64 expiry = TIMER_NEVER;
 
-    if (timer_mode(lapic) != TIMER_DEADLINE) {
+    if (timer_mode(lapic) == TIMER_PERIODIC && timer_tick_waits(lapic)) {
+        expiry = TIMER_NEVER;
+    } else if (timer_mode(lapic) != TIMER_DEADLINE) {
         expiry = timer_next(lapic, now);
     } else if (lapic->deadline != 0) {
         expiry = timer_deadline_host(lapic, now);
@@ -105,6 +120,12 @@ static void lapic_timer_fire(struct timer *timer)
         lapic_notify(lapic);
     }
     spinlock_release(&lapic->lock);
+}
+
+void lapic_timer_taken(struct lapic *lapic)
+{
+    if (timer_mode(lapic) == TIMER_PERIODIC && lapic->expiry == TIMER_NEVER)
+        timer_arm(lapic, device_now());
 }
 
 static u64 timer_period_of(const struct lapic *lapic, u32 count)

@@ -16,7 +16,7 @@
 #define TIMER_LINE   0
 
 /* A guest that asks for faster ticks gets these: it would otherwise keep the host in its timer interrupt. */
-#define PERIOD_MIN_US 50
+#define PERIOD_MIN_US 200
 
 enum pit_access { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
 enum pit_mode { TERMINAL_COUNT, ONE_SHOT, RATE, SQUARE, SOFTWARE_STROBE, HARDWARE_STROBE };
