@@ -58,3 +58,19 @@ def test_reset_storm(emulator):
     machine.expect(r'VM bad: reset \(reset by port 0xcf9\), as [0-9]+ times before it', PATIENCE_S)
     assert machine.output.count('VM bad: reset') < 200
     shut_down(machine)
+
+
+WAYS_ASTRAY = ['idt_in_hole', 'idt_in_device', 'gdt_in_hole', 'stack_in_hole', 'stack_in_device', 'tables_in_hole',
+               'tables_in_device', 'code_in_device', 'impossible_state']
+
+
+def test_astray(emulator):
+    """Tables, stacks and code where no RAM is, a state no CPU can run: each ends its own VM, which says why."""
+    vms = {'vm ' + way.replace('_', '-'): {'kernel': 'astray.elf', 'memory': '64M', 'cmdline': way}
+           for way in WAYS_ASTRAY}
+    machine = emulator({**vms, 'vm good': {'kernel': 'timers.elf', 'memory': '64M'}})
+    machine.expect(GOOD_ENDS, PATIENCE_S)
+    machine.expect('lintel> ', PATIENCE_S)
+    for way in WAYS_ASTRAY:
+        assert re.search(r'VM %s: stopped: .*\w' % way.replace('_', '-'), machine.output), way
+    shut_down(machine)
