@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Which function answers which exit: hv/run for what is the CPU's own, guest/policy for what is a decision. */
+/*
+ * Which function answers which exit: hv/run for what is the CPU's own, guest/policy for what is a decision.
+ */
 #include "guest/policy/cpuid.h"
 #include "guest/policy/cr8.h"
 #include "guest/policy/msr.h"

@@ -60,8 +60,8 @@ enum {
  */
 #define WAIT_READS 20000
 /*
- * What comes before the end (a panic, power-off) is lost for ever if it is lost: all that together is waited for
- * some seconds, as an emulator on a busy machine may take nothing for a while.
+ * What comes before the end (a panic, power-off) is lost for ever if it is lost: all that together is waited
+ * for some seconds, as an emulator on a busy machine may take nothing for a while.
  */
 #define PATIENT_READS 5000000
 /* What one interrupt handles at most; far above what a line can bring meanwhile. */

@@ -200,7 +200,10 @@ static void build_addresses(struct cpuid_policy *policy)
     addresses->eax = MIN(physical, 48u) | 48u << 8; /* four levels of tables, inside and outside */
 }
 
-/* lintel's own leaves, beside those of the personality: who we are, and what a guest may do without. docs/abi.md. */
+/*
+ * lintel's own leaves, beside those of the personality: who we are, and what a guest may do without.
+ * docs/abi.md.
+ */
 static void build_lintel(struct cpuid_policy *policy)
 {
     struct cpuid *signature = leaf_at(policy, CPUID_LINTEL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The walk of a guest's own page tables, in software: gva -> gpa in every paging mode (none, 32-bit, PAE, 4 and 5 levels),
- * with the rights the CPU would check. AMD APM 2, 5.2 to 5.6; Intel SDM 3A, chapter 4. Any CPU, no lock.
+ * The walk of a guest's own page tables, in software: gva -> gpa in every paging mode (none, 32-bit, PAE, 4
+ * and 5 levels), with the rights the CPU would check. AMD APM 2, 5.2 to 5.6; Intel SDM 3A, chapter 4. Any
+ * CPU, no lock.
  */
 #ifndef HV_MEMORY_GUEST_WALK_H
 #define HV_MEMORY_GUEST_WALK_H
@@ -20,21 +21,25 @@ struct guest_paging {
 #define WALK_FETCH BIT(4)
 
 /*
- * Translate. access: WALK_* (0 = a read). 0 with *gpa set; -EFAULT with *error_code set to what the guest's #PF would carry
- * (accessed and dirty bits are set as the CPU would); -ENXIO when a table lies outside RAM; -EINVAL: not canonical (#GP, #SS).
+ * Translate. access: WALK_* (0 = a read). 0 with *gpa set; -EFAULT with *error_code set to what the guest's
+ * #PF would carry (accessed and dirty bits are set as the CPU would); -ENXIO when a table lies outside RAM;
+ * -EINVAL: not canonical (#GP, #SS).
  */
 int guest_walk(struct guest_memory *memory, const struct guest_paging *paging, gva_t gva, u64 access,
                gpa_t *gpa, u32 *error_code);
 
 /*
- * The same for an instruction that the CPU has just executed: rights were checked by hardware, nothing is set.
- * The fast path of every exit that must find its instruction's length. 0, or -EFAULT when the mapping is gone.
+ * The same for an instruction that the CPU has just executed: rights were checked by hardware, nothing is
+ * set. The fast path of every exit that must find its instruction's length. 0, or -EFAULT when the mapping is
+ * gone.
  */
 int guest_walk_fetched(const struct guest_memory *memory, const struct guest_paging *paging, gva_t gva,
                        gpa_t *gpa);
 
-/* Copy between a guest's linear range and a buffer; pages are walked one by one. Errors as above, and -ENXIO when
- * the data lie outside RAM; *fault_gva tells where. */
+/*
+ * Copy between a guest's linear range and a buffer; pages are walked one by one. Errors as above, and -ENXIO
+ * when the data lie outside RAM; *fault_gva tells where.
+ */
 int guest_read_linear(struct guest_memory *memory, const struct guest_paging *paging, gva_t gva, void *to,
                       u64 bytes, u64 access, gva_t *fault_gva, u32 *error_code);
 int guest_write_linear(struct guest_memory *memory, const struct guest_paging *paging, gva_t gva,

@@ -47,7 +47,10 @@ void console_focus(struct console *console);
 bool console_at_prompt(void);
 /* A command is done: show the prompt again, if the line is not at a VM's console. */
 void console_prompt(void);
-/* The log writes over the prompt / has done so: show what is lost of it again. Any CPU; the first takes no lock. */
+/*
+ * The log writes over the prompt / has done so: show what is lost of it again. Any CPU; the first takes no
+ * lock.
+ */
 void console_prompt_lost(void);
 void console_prompt_again(void);
 /* Text of the monitor itself, shorter than CONSOLE_PRINTF_MAX; \n becomes CR LF. */

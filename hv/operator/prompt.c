@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keeps the monitor's prompt in sight: the log's lines come between the prompt and what is being typed, so both are
- * shown again soon after. As a log sink it is called under the log's lock, on any CPU, and may do no more than set a
- * timer; the timer fires on the boot CPU with no lock held.
+ * Keeps the monitor's prompt in sight: the log's lines come between the prompt and what is being typed, so
+ * both are shown again soon after. As a log sink it is called under the log's lock, on any CPU, and may do no
+ * more than set a timer; the timer fires on the boot CPU with no lock held.
  */
 #include "hv/operator/prompt.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The whole contract between lintel and a CPU vendor's virtualisation. One engine is chosen at boot by feature bits; nothing
- * above knows which. The set is closed: a new entry needs a reason in its commit.
+ * The whole contract between lintel and a CPU vendor's virtualisation. One engine is chosen at boot by
+ * feature bits; nothing above knows which. The set is closed: a new entry needs a reason in its commit.
  */
 #ifndef HV_RUN_ENGINE_H
 #define HV_RUN_ENGINE_H
@@ -44,7 +44,7 @@ struct engine_ops {
     bool (*event_pending)(const struct vcpu *vcpu, struct vcpu_event *event);
     bool (*interrupt_allowed)(const struct vcpu *vcpu); /* IF = 1, no shadow, nothing pending */
     bool (*nmi_allowed)(const struct vcpu *vcpu);
-    void (*interrupt_window)(struct vcpu *vcpu, bool wanted); /* exit as soon as an interrupt could be taken */
+    void (*interrupt_window)(struct vcpu *vcpu, bool wanted); /* exit as soon as it could take one */
     void (*nmi_window)(struct vcpu *vcpu);
 
     /* The VM's nested translations are stale on the CPU that next runs this vCPU. */
@@ -53,8 +53,8 @@ struct engine_ops {
     void (*tsc_offset_changed)(struct vcpu *vcpu);
 };
 
-extern const struct engine_ops *engine;          /* the chosen one */
-extern const struct engine_ops engine_svm;       /* arch/x86/svm */
+extern const struct engine_ops *engine;    /* the chosen one */
+extern const struct engine_ops engine_svm; /* arch/x86/svm */
 extern const struct engine_ops engine_vmx; /* arch/x86/vmx */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What lintel answers to exits that need no device, and the door back into the guest: pending events, windows, the scheduler's
- * wish. Vendor-neutral. The vCPU's own CPU.
+ * What lintel answers to exits that need no device, and the door back into the guest: pending events,
+ * windows, the scheduler's wish. Vendor-neutral. The vCPU's own CPU.
  */
 #include "hv/run/exit.h"
 
@@ -94,7 +94,9 @@ void exit_nmi_window(struct vcpu *vcpu, struct vmexit *x)
     vcpu_request(vcpu, REQUEST_NMI);
 }
 
-/* Every vCPU sleeps with interrupts off and no NMI waits: nothing inside this machine can ever happen again. */
+/*
+ * Every vCPU sleeps with interrupts off and no NMI waits: nothing inside this machine can ever happen again.
+ */
 static bool machine_has_ended(const struct vm *vm)
 {
     for (u32 i = 0; i < vm->vcpu_count; i++) {
@@ -132,7 +134,9 @@ void exit_pause(struct vcpu *vcpu, struct vmexit *x)
         vcpu_request(vcpu, REQUEST_RESCHEDULE);
 }
 
-/* Parts of XCR0 that come and go together (SDM 1, 13.3): all of a row's bits, or none; and what they rest on. */
+/*
+ * Parts of XCR0 that come and go together (SDM 1, 13.3): all of a row's bits, or none; and what they rest on.
+ */
 static const struct xcr0_rule {
     u64 bits, needs;
     const char *what;

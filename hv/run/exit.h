@@ -18,8 +18,8 @@ static inline void exit_dispatch(struct vcpu *vcpu, struct vmexit *x)
 }
 
 /*
- * Called before each entry when requests != 0: injects events or asks for windows. Returns false when the vCPU
- * must give the CPU back.
+ * Called before each entry when requests != 0: injects events or asks for windows. Returns false when the
+ * vCPU must give the CPU back.
  */
 bool exit_prepare_entry(struct vcpu *vcpu);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual machine: its memory, its vCPUs, its buses, and its life from the configuration to the end. The life cycle runs on
- * the boot CPU under the VM's lock; what runs on exits says so.
+ * A virtual machine: its memory, its vCPUs, its buses, and its life from the configuration to the end. The
+ * life cycle runs on the boot CPU under the VM's lock; what runs on exits says so.
  */
 #ifndef HV_RUN_VM_H
 #define HV_RUN_VM_H
@@ -24,7 +24,9 @@ struct console;
 
 /* What guest/ does for a VM; handed over by boot. */
 struct machine_ops {
-    /* Put devices on the buses, load kernel and initrd, set the vCPUs' state. A sentence in why on failure. */
+    /*
+     * Put devices on the buses, load kernel and initrd, set the vCPUs' state. A sentence in why on failure.
+     */
     int (*create)(struct vm *vm, char *why, size_t size);
     void (*destroy)(struct vm *vm);
     /* The same machine as after create; memory is zeroed already. */
@@ -64,19 +66,28 @@ struct vm {
 extern struct vm *vms[VM_MAX];
 extern u32 vm_count;
 
-/* A VM that is absent yet: vm_start builds and runs it. config and console live on. NULL: no memory, or VM_MAX reached. */
+/*
+ * A VM that is absent yet: vm_start builds and runs it. config and console live on. NULL: no memory, or
+ * VM_MAX reached.
+ */
 struct vm *vm_create(const struct vm_config *config, struct console *console);
 /* Start a VM that is absent, off or stopped, anew. 0, -EALREADY, or what creation says. */
 int vm_start(struct vm *vm);
 struct vm *vm_find(const char *name);
 
-/* The one way for a VM to end by fault or order: a sentence. Any CPU, any context without the VM's lock; vCPUs leave soon. */
+/*
+ * The one way for a VM to end by fault or order: a sentence. Any CPU, any context without the VM's lock;
+ * vCPUs leave soon.
+ */
 void vm_stop(struct vm *vm, const char *format, ...) PRINTF_LIKE(2, 3);
 /* The guest switched itself off. */
 void vm_power_off(struct vm *vm);
 /* The guest (or operator) wants its machine reset; done as soon as no vCPU is inside. why is for the log. */
 void vm_request_reset(struct vm *vm, const char *why);
-/* As the CPU does when a fault meets a double fault: prints state and code bytes, then resets, or stops at the third within 10 s. */
+/*
+ * As the CPU does when a fault meets a double fault: prints state and code bytes, then resets, or stops at
+ * the third within 10 s.
+ */
 void vm_triple_fault(struct vcpu *vcpu);
 
 /* Print registers and the bytes at RIP on the log. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* What a configuration says about one VM, checked and with every default filled in (hv/operator/config.c makes it). */
+/*
+ * What a configuration says about one VM, checked and with every default filled in (hv/operator/config.c
+ * makes it).
+ */
 #ifndef HV_RUN_VM_CONFIG_H
 #define HV_RUN_VM_CONFIG_H
 
 #include "hv/lib/types.h"
 
-#define VM_MAX 64
-#define VM_VCPUS_MAX 32
-#define VM_NAME_MAX 32
+#define VM_MAX         64
+#define VM_VCPUS_MAX   32
+#define VM_NAME_MAX    32
 #define VM_CMDLINE_MAX 2048
 
 enum personality { PERSONALITY_KVM, PERSONALITY_NONE };
@@ -24,13 +27,13 @@ struct vm_config {
     char kernel_name[128], initrd_name[128]; /* as written; "" = none */
     struct boot_file kernel, initrd;         /* resolved among the modules; start NULL when missing */
     char cmdline[VM_CMDLINE_MAX];
-    u64 memory;      /* bytes, page multiple */
+    u64 memory; /* bytes, page multiple */
     u32 vcpus;
     enum personality personality;
     bool prefault;
     bool hypercall_patch; /* rewrite the other vendor's call instruction; else only perform the call */
-    u64 page_limit;  /* PAGE_SIZE, SIZE_2M, SIZE_1G */
-    u32 line;        /* of its [vm] header, for messages */
+    u64 page_limit;       /* PAGE_SIZE, SIZE_2M, SIZE_1G */
+    u32 line;             /* of its [vm] header, for messages */
 };
 
 #endif

@@ -193,7 +193,8 @@ static const struct {
     {VM "memory = 64M\nmemory = 65M\n", "4: vm web: memory was given in line 3 already; right would be once",
      0},
     {VM "memory = lots\n",
-     "3: vm web: memory = lots is wrong; right would be a size from 64M on such as 512M or 2G, a multiple of 4K",
+     "3: vm web: memory = lots is wrong; right would be a size from 64M on "
+     "such as 512M or 2G, a multiple of 4K",
      0},
     {VM "vcpus = 2\n", "3: vm web: vcpus = 2 is wrong; right would be 1 (this version gives a VM one CPU)",
      0},
@@ -255,8 +256,8 @@ static void test_mistakes(void **state)
 static void test_others_stay(void **state)
 {
     (void)state;
-    parse(
-        "[vm a]\nkernel = vmlinuz\n[vm b]\nkernel = gone\nmemory = 0\n[vm c]\nkernel = vmlinuz\nmemory = 128M\n");
+    parse("[vm a]\nkernel = vmlinuz\n[vm b]\nkernel = gone\nmemory = 0\n"
+          "[vm c]\nkernel = vmlinuz\nmemory = 128M\n");
     assert_int_equal(config.vm_count, 2);
     assert_int_equal(config.errors, 2);
     assert_string_equal(config.vms[0].name, "a");

@@ -298,7 +298,9 @@ static void test_prompt_keeps_line(void **state)
     expect("");
 }
 
-/* What the log wrote over is shown again, by a key or after a while, once; and never over a guest's console. */
+/*
+ * What the log wrote over is shown again, by a key or after a while, once; and never over a guest's console.
+ */
 static void test_prompt_comes_back(void **state)
 {
     (void)state;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CPUID for guests: what of a host that has everything, or nothing, gets through; topology, XSAVE sizes, the exit itself. */
+/*
+ * CPUID for guests: what of a host that has everything, or nothing, gets through; topology, XSAVE sizes, the
+ * exit itself.
+ */
 // sources: guest/policy/cpuid.c guest/policy/cpuid_table.c tests/unit/fake_engine.c
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,7 +62,10 @@ static struct cpuid host_all(u32 leaf, u32 subleaf)
     return (struct cpuid){~0u, ~0u, ~0u, ~0u};
 }
 
-/* The oldest that lintel could run on: no leaf above 1 and 80000001. What lies above repeats garbage, as Intel's do. */
+/*
+ * The oldest that lintel could run on: no leaf above 1 and 80000001. What lies above repeats garbage, as
+ * Intel's do.
+ */
 static struct cpuid host_old(u32 leaf, u32 subleaf)
 {
     (void)subleaf;

@@ -40,9 +40,9 @@ void exception_load(void);
  * alone).
  *
  * The price: meanwhile a bad RSP in lintel is a triple fault, without a report, where it otherwise is a
- * double fault with one. Loading TR at each exit would cost every exit; instead tests bound each chain of direct
- * calls by a quarter of a stack and measure what exits take in all (about an eighth). NMI and machine check run on
- * the interrupted stack meanwhile.
+ * double fault with one. Loading TR at each exit would cost every exit; instead tests bound each chain of
+ * direct calls by a quarter of a stack and measure what exits take in all (about an eighth). NMI and machine
+ * check run on the interrupted stack meanwhile.
  */
 void exception_use_stacks(bool use);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One vCPU under SVM: its VMCB from creation on, what is switched when it gets and loses the CPU, and access to its state.
- * AMD APM 2, 15.5 (VMRUN), 15.9 and 15.10 (intercepts), 14.1.3 (initial state). The CPU that owns the vCPU.
+ * One vCPU under SVM: its VMCB from creation on, what is switched when it gets and loses the CPU, and access
+ * to its state. AMD APM 2, 15.5 (VMRUN), 15.9 and 15.10 (intercepts), 14.1.3 (initial state). The CPU that
+ * owns the vCPU.
  */
 #include "arch/x86/machine/exception.h"
 #include "arch/x86/machine/paging.h"
@@ -46,7 +47,10 @@ static const struct intercept intercepts[] = {
     {2, INTERCEPT_RDPRU, "reads the machine's counters"},
 };
 
-/* #AC and #DB can repeat for ever inside their own delivery; #DF: not every implementation reports shutdown; #MC is the machine's. */
+/*
+ * #AC and #DB can repeat for ever inside their own delivery; #DF: not every implementation reports shutdown;
+ * #MC is the machine's.
+ */
 #define INTERCEPTED_EXCEPTIONS \
     (BIT(VECTOR_DB) | BIT(VECTOR_UD) | BIT(VECTOR_DF) | BIT(VECTOR_AC) | BIT(VECTOR_MC))
 
@@ -102,8 +106,8 @@ void svm_vcpu_destroy(struct vcpu *vcpu)
 }
 
 /*
- * From here until put, FS, GS, TR, LDTR and the syscall MSRs on the CPU are the guest's: no exit pays for them. TR is why the IDT
- * without own stacks is used meanwhile.
+ * From here until put, FS, GS, TR, LDTR and the syscall MSRs on the CPU are the guest's: no exit pays for
+ * them. TR is why the IDT without own stacks is used meanwhile.
  */
 void svm_vcpu_load(struct vcpu *vcpu)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One vCPU under VMX: its VMCS from creation on, what is switched when it gets and loses the CPU, and access to its state. Intel SDM
- * 3C, chapters 25 and 27 (entries). The CPU that owns the vCPU.
+ * One vCPU under VMX: its VMCS from creation on, what is switched when it gets and loses the CPU, and access
+ * to its state. Intel SDM 3C, chapters 25 and 27 (entries). The CPU that owns the vCPU.
  */
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/errno.h"

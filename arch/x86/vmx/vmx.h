@@ -61,8 +61,8 @@ void *vmx_select(const struct vmx_vcpu *vmx);
 void vmx_select_raw(void *vmcs);
 
 /*
- * The same around a few accesses. A loaded vCPU's VMCS is the current one already: nobody leaves another one selected. Each
- * enter is followed by its leave.
+ * The same around a few accesses. A loaded vCPU's VMCS is the current one already: nobody leaves another one
+ * selected. Each enter is followed by its leave.
  */
 #define VMCS_NOT_SWITCHED ((void *)~0ull)
 static inline void *vmx_enter_vmcs(const struct vmx_vcpu *vmx)
