@@ -92,7 +92,8 @@ svm_enter_guest:
     pop rbp
     ret
 
-; Bochs 2.7 leaves the trap of a guest's single step pending when the stepped instruction exits, and raises it here.
-; lintel never steps itself, so that #DB at this place means nothing: go on. DR6 is loaded from the VMCB anyway.
+; Bochs 2.7 leaves the trap of a guest's single step pending when the stepped instruction exits, and raises
+; it here. lintel never steps itself, so that #DB at this place means nothing: go on. DR6 is loaded from the
+; VMCB anyway.
 section __ex_table progbits alloc noexec nowrite align=4
     dd svm_enter_guest.exited - IMAGE_BASE, svm_enter_guest.exited - IMAGE_BASE

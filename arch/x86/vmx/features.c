@@ -77,7 +77,7 @@ static const struct control {
  * Combine what lintel says about one word with what the CPU allows (A.2 to A.5). 0, or -ENOTSUP with the
  * first control in the way.
  */
-static int negotiate(u8 word, u64 allowed, u32 *result, char *why, size_t size)
+static int negotiate(unsigned int word, u64 allowed, u32 *result, char *why, size_t size)
 {
     u32 must = (u32)allowed, may = (u32)(allowed >> 32);
     u32 value = must;
@@ -114,7 +114,7 @@ static int decide_controls(const struct vmx_capabilities *c, struct vmx_features
         [WORD_ENTRY] = {c->entry, &f->entry},
     };
 
-    for (u8 word = 0; word < WORD_COUNT; word++) {
+    for (unsigned int word = 0; word < WORD_COUNT; word++) {
         int error = negotiate(word, words[word].allowed, words[word].result, why, size);
 
         if (error)

@@ -170,16 +170,17 @@ static u64 register_read(enum vcpu_register which)
 u64 vmx_register_get(struct vcpu *vcpu, enum vcpu_register which)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
+    const bool on_cpu = vmx->loaded;
     u64 *lazy = register_lazy(vmx, which);
     void *previous;
     u64 value;
 
     if (lazy) {
-        if (vmx->loaded)
+        if (on_cpu)
             save_lazy_state(vmx);
         return *lazy;
     }
-    if (which == REGISTER_CR2 && !vmx->loaded)
+    if (which == REGISTER_CR2 && !on_cpu)
         return vmx->cr2;
     previous = vmx_enter_vmcs(vmx);
     value = register_read(which);
@@ -222,18 +223,19 @@ static void lazy_apply(enum vcpu_register which, u64 value)
 void vmx_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
+    const bool on_cpu = vmx->loaded;
     u64 *lazy = register_lazy(vmx, which);
     void *previous;
 
     if (lazy) {
         *lazy = value;
-        if (vmx->loaded)
+        if (on_cpu)
             lazy_apply(which, value);
         return;
     }
     if (which == REGISTER_CR2) {
         vmx->cr2 = value;
-        if (vmx->loaded)
+        if (on_cpu)
             write_cr2(value);
         return;
     }
