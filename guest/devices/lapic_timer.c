@@ -8,8 +8,8 @@
 #include "hv/run/sched.h"
 
 /*
- * A guest that asks for less gets less: it would otherwise keep the host in its timer interrupt. So would the many
- * vCPUs of one that takes no tick; hence the next one is not armed before the last has been taken.
+ * A guest that asks for less gets less: it would otherwise keep the host in its timer interrupt. So would the
+ * many vCPUs of one that takes no tick; hence the next one is not armed before the last has been taken.
  */
 #define PERIOD_MIN_TICKS (LAPIC_TIMER_HZ / 20000) /* 50 us */
 

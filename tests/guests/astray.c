@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leads the CPU astray, in the way that the command line names: tables and stacks where no RAM is or where devices
- * are, and states that no CPU can run.
+ * Leads the CPU astray, in the way that the command line names: tables and stacks where no RAM is or where
+ * devices are, and states that no CPU can run.
  */
 // hostile: it ends by a stop, or not at all
 #include "lib/apic.h"

@@ -202,7 +202,9 @@ u64 svm_register_get(struct vcpu *vcpu, enum vcpu_register which)
     }
 }
 
-/* Bochs 2.7 does not load CR2 at VMRUN. lintel itself never uses it, so that what is on the CPU stays there. */
+/*
+ * Bochs 2.7 does not load CR2 at VMRUN. lintel itself never uses it, so that what is on the CPU stays there.
+ */
 static void cr2_set(struct svm_vcpu *svm, u64 value)
 {
     vmcb_set_cr2(svm, value);
