@@ -226,15 +226,24 @@ static void finish_instruction(struct vcpu *vcpu)
 void vmx_handle_exit(struct vcpu *vcpu)
 {
     u64 rip = vmcs_read(VMCS_GUEST_RIP);
+    bool held = vmcs_read32(VMCS_VECTORING_EVENT) & EVENT_VALID;
     struct vmexit x;
 
     vcpu->regs.rip = rip;
-    if (unlikely(vmcs_read32(VMCS_VECTORING_EVENT) & EVENT_VALID))
+    if (unlikely(held))
         vmx_redeliver();
     if (likely(decode(vcpu, &x)))
         exit_dispatch(vcpu, &x);
     if (vcpu->regs.rip != rip)
         finish_instruction(vcpu);
+    else
+        held = true;
+    /*
+     * An entry takes physical interrupts only behind the event that it injects, or behind the instruction
+     * in a shadow. A guest can arrange that either exits again for ever: let them in here.
+     */
+    if (unlikely(held))
+        cpu_take_interrupts();
 }
 
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
