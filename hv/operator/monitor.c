@@ -338,11 +338,11 @@ static void lines_run(struct sched_work *work)
 {
     char text[LINE_MAX + 1];
 
-    (void)work;
-    while (line_next(text)) {
-        line_run(text);
-        console_prompt();
-    }
+    if (!line_next(text))
+        return;
+    line_run(text);
+    console_prompt();
+    sched_work_queue(work); /* the next line finds done what this one has left to others */
 }
 
 /* The console hands over a finished line; its interrupt must not wait for what the line wants. */

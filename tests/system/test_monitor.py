@@ -88,7 +88,11 @@ def test_the_lives_of_vms(monitor):
     monitor.expect(MONITOR_PROMPT)
     table = run_in_monitor(monitor, 'vm list')
     assert re.search(r'^spin +stopped +0 MiB +64 MiB .* by the operator$', table, re.M), table
-    run_in_monitor(monitor, 'vm reset spin')
+    # Lines that come all at once are carried out one after the other.
+    monitor.send('vm start spin\rvm stop spin\rvm reset spin\r')
+    monitor.expect('VM spin: stopped: by the operator')
+    monitor.expect('VM spin runs; `console spin` shows it.')
+    monitor.expect(MONITOR_PROMPT)
     assert state_of(monitor, 'spin') == 'running'
     # Ctrl-] goes to and fro without losing the console.
     monitor.sendline('console spin')
