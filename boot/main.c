@@ -159,8 +159,9 @@ static void config_read(void)
         config_parse(CONFIG_NAME, (const char *)file->start, file->size, boot_info.files,
                      boot_info.file_count, &config, config_error);
         log_level_set(config.log_level);
-        if (serial_port(config.console) != serial_port("com1"))
-            serial_init(serial_port(config.console));
+        if (serial_port(config.console) != serial_port("com1") && serial_init(serial_port(config.console)))
+            log_warning(CONFIG_NAME ": console = %s is not there; the line stays where it is",
+                        config.console);
         return;
     }
     log_error("there is no module named " CONFIG_NAME

@@ -89,7 +89,7 @@ NORETURN static void give_up(const char *sentence)
 
 void power_off(void)
 {
-    log_info("power off");
+    log_error("power off"); /* the last words are seen at every level: who runs the machine judges by them */
     last_words_show();
     if (!acpi || !acpi->pm1a_control || acpi->sleep_type_a == ACPI_SLEEP_UNKNOWN)
         give_up("power-off is not possible: the ACPI tables do not tell how");
@@ -147,7 +147,7 @@ void machine_reset(void)
                                          reset_by_triple_fault};
     size_t i;
 
-    log_info("reset");
+    log_error("reset");
     last_words_show();
     for (i = 0; i < ARRAY_SIZE(ways); i++) {
         ways[i]();

@@ -101,3 +101,33 @@ def test_a_machine_that_can_not_be_powered_off_says_so(emulator):
     machine.expect('ACPI: [^\r\n]*power-off unknown')
     machine.expect(r'\[lintel\] power off\r\n')
     expect_halt(machine, 'power-off is not possible: the ACPI tables do not tell how')
+
+
+def test_modules_in_the_way_of_tables(emulator):
+    """Little memory, and most of it taken by what the loader put behind lintel."""
+    machine = emulator({'vm tiny': {**TINY['vm tiny'], 'initrd': 'vmlinux'}}, memory='160M')
+    machine.expect('VM tiny: has powered itself off')
+    assert machine.wait() == 0
+
+
+def test_a_quiet_log_keeps_its_last_words(emulator):
+    machine = emulator({'hypervisor': {'log': 'error'}, **TINY})
+    assert machine.wait() == 0
+    assert 'VM tiny: started' not in machine.output
+
+
+def test_the_line_is_another_port(emulator, tmp_path):
+    """What --qemu-arg adds comes first, so the terminal is the second port."""
+    machine = emulator({'hypervisor': {'console': 'com2'}, **TINY},
+                       qemu_arg=['-serial', 'file:%s' % (tmp_path / 'com1')])
+    machine.expect(r'\[lintel\] lintel [0-9.]+, CPU ')
+    machine.expect('VM tiny: has powered itself off')
+    assert machine.wait() == 0
+    first = (tmp_path / 'com1').read_text()
+    assert 'lintel 0.' in first and 'VM tiny' not in first
+
+
+def test_a_line_that_is_not_there_is_told(emulator):
+    machine = emulator({'hypervisor': {'console': 'com3'}, **TINY})
+    machine.expect(r'\[lintel\] lintel.conf: console = com3 is not there; the line stays where it is')
+    assert machine.wait() == 0
