@@ -81,6 +81,14 @@ mfn_t frame_alloc_promised_copy(unsigned order, frame_owner_t owner, const void 
 void frame_free_promised(mfn_t mfn, unsigned order, frame_owner_t owner);
 u64 frame_promised(frame_owner_t owner); /* frames that owner may still take */
 
+/* One frame for a table: out of owner's promise while it lasts, else out of what is free. */
+static inline mfn_t frame_alloc_table(frame_owner_t owner)
+{
+    mfn_t mfn = frame_alloc_promised(FRAME_ORDER_4K, owner);
+
+    return likely(mfn != MFN_INVALID) ? mfn : frame_alloc(FRAME_ORDER_4K, owner);
+}
+
 struct frame_statistics {
     u64 total, free, promised; /* frames */
 };

@@ -18,10 +18,21 @@ static gfn_t gfn_of(gpa_t gpa)
 
 /* ---- creation and end ---- */
 
+/*
+ * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given in small pages, and a
+ * few above), so that no other VM can take what this one will need to touch its memory.
+ */
+#define TABLES_ABOVE 24
+
+static u64 tables_of(const struct guest_memory *memory)
+{
+    return 2 * (memory->frames >> 9) + TABLES_ABOVE;
+}
+
 static hpa_t table_page_alloc(void *context)
 {
     const struct guest_memory *memory = context;
-    mfn_t mfn = frame_alloc(0, frame_owner_support(memory->vm));
+    mfn_t mfn = frame_alloc_table(frame_owner_support(memory->vm));
 
     return mfn == MFN_INVALID ? 0 : mfn << PAGE_SHIFT;
 }
@@ -30,7 +41,7 @@ static void table_page_free(void *context, hpa_t page)
 {
     const struct guest_memory *memory = context;
 
-    frame_free(page >> PAGE_SHIFT, 0, frame_owner_support(memory->vm));
+    frame_free_promised(page >> PAGE_SHIFT, 0, frame_owner_support(memory->vm));
 }
 
 int guest_memory_create(struct guest_memory *memory, u64 bytes)
@@ -43,6 +54,9 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
     status = frame_promise(memory->frames, frame_owner_guest(memory->vm));
     if (status != 0)
         return status;
+    status = frame_promise(tables_of(memory), frame_owner_support(memory->vm));
+    if (status != 0)
+        goto fail_tables;
     status = p2m_init(&memory->p2m, memory->vm, frame_owner_support(memory->vm));
     if (status != 0)
         goto fail_p2m;
@@ -59,6 +73,8 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
 fail_nested:
     p2m_destroy(&memory->p2m);
 fail_p2m:
+    frame_unpromise(frame_promised(frame_owner_support(memory->vm)), frame_owner_support(memory->vm));
+fail_tables:
     frame_unpromise(memory->frames, frame_owner_guest(memory->vm));
     return status;
 }
@@ -123,6 +139,8 @@ void guest_memory_destroy(struct guest_memory *memory)
     flush(memory);
     frames_give_back(memory);
     p2m_destroy(&memory->p2m);
+    frame_unpromise(frame_promised(owner), owner);
+    owner = frame_owner_support(memory->vm);
     frame_unpromise(frame_promised(owner), owner);
 }
 

@@ -98,7 +98,7 @@ static hpa_t private_page(const struct p2m *p2m, gfn_t gfn, unsigned *level)
 
 static hpa_t page_take(frame_owner_t owner)
 {
-    mfn_t mfn = frame_alloc(0, owner);
+    mfn_t mfn = frame_alloc_table(owner);
 
     return mfn == MFN_INVALID ? 0 : mfn << PAGE_SHIFT;
 }

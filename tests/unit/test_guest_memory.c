@@ -244,6 +244,7 @@ static void test_out_of_tables(void **state)
 {
     (void)state;
     assert_int_equal(create(64 * MIB, PAGE_SIZE), 0);
+    frame_unpromise(frame_promised(frame_owner_support(1)), frame_owner_support(1));
     fake_memory_make_short(3); /* for the p2m's three pages */
     assert_int_equal(guest_memory_fault(&memory, 32 * MIB), -ENOMEM);
     assert_int_equal(memory.p2m.present, 1);
@@ -256,6 +257,7 @@ static void test_out_of_tables(void **state)
     destroy();
 
     assert_int_equal(create(64 * MIB, PAGE_SIZE), 0);
+    frame_unpromise(frame_promised(frame_owner_support(1)), frame_owner_support(1));
     fake_memory_make_short(2);
     assert_int_equal(guest_memory_fault(&memory, 32 * MIB), -ENOMEM);
     assert_int_equal(memory.p2m.present, 0);
@@ -263,6 +265,23 @@ static void test_out_of_tables(void **state)
     audit();
     fake_memory_make_plenty();
     destroy();
+}
+
+/* Nothing is left but what was promised: every page of the guest can be touched all the same, each by itself. */
+static void test_tables_are_promised(void **state)
+{
+    (void)state;
+    assert_int_equal(create(64 * MIB, PAGE_SIZE), 0);
+    fake_memory_make_short(0);
+    for (u32 i = 0; i < memory.region_count; i++)
+        for (gpa_t gpa = memory.regions[i].start; gpa < memory.regions[i].end; gpa += PAGE_SIZE)
+            assert_int_equal(guest_memory_fault(&memory, gpa), 0);
+    assert_int_equal(memory.p2m.present, memory.frames);
+    assert_int_equal(guest_memory_reset(&memory), 0);
+    assert_int_equal(guest_memory_fault(&memory, 32 * MIB), 0);
+    fake_memory_make_plenty();
+    destroy();
+    assert_int_equal(frame_promised(frame_owner_support(1)), 0);
 }
 
 static void test_copy(void **state)
@@ -401,6 +420,7 @@ static void test_prefault(void **state)
     audit();
     destroy();
     assert_int_equal(create(16 * MIB, PAGE_SIZE), 0);
+    frame_unpromise(frame_promised(frame_owner_support(1)), frame_owner_support(1));
     fake_memory_make_short(5);
     assert_int_equal(guest_memory_prefault(&memory), -ENOMEM);
     fake_memory_make_plenty();
@@ -444,6 +464,7 @@ int main(void)
         cmocka_unit_test(test_type_border_inside_a_large_page),
         cmocka_unit_test(test_gigabyte_page),
         cmocka_unit_test(test_out_of_tables),
+        cmocka_unit_test(test_tables_are_promised),
         cmocka_unit_test(test_copy),
         cmocka_unit_test(test_copy_of_whole_large_pages),
         cmocka_unit_test(test_copy_outside_ram),
