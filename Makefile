@@ -334,10 +334,11 @@ test: $(SHARED)/.packages-test $(TEST_INPUTS)
 matrix: $(SHARED)/.packages-test $(TEST_INPUTS)
 	$(PYTEST) -m matrix $(TESTS)
 
-# The long ones: many boots, resets and hours of noise.
+# The long ones: many boots and resets, two guests at work and each fuzzer for SOAK_SECONDS.
+SOAK_SECONDS ?= 300
 .PHONY: soak
-soak: $(SHARED)/.packages-test $(TEST_INPUTS)
-	$(PYTEST) -m soak $(TESTS)
+soak: $(SHARED)/.packages-test $(TEST_INPUTS) $(FUZZ_BINARIES)
+	LINTEL_SOAK_SECONDS=$(SOAK_SECONDS) $(PYTEST) -m soak $(TESTS)
 
 .PHONY: bench
 bench: $(SHARED)/.packages-test $(TEST_INPUTS)
