@@ -87,24 +87,23 @@ static inline s64 answer(struct vcpu *vcpu, u64 mask)
                                                                                       : -ENOSYS;
 }
 
-static inline void perform(struct vcpu *vcpu, const struct guest_paging *paging, u8 length)
+void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging)
 {
     u64 mask = likely(paging->code_64) ? ~0ull : 0xffffffffull;
     s64 result = likely(may_call(paging)) ? answer(vcpu, mask) : -EPERM;
 
     vcpu->regs.gpr[RAX] = (u64)result & mask;
-    vcpu->regs.rip += length;
-}
-
-void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging, u8 length)
-{
-    perform(vcpu, paging, length);
+    vcpu->regs.rip = (vcpu->regs.rip + HYPERCALL_BYTES) & mask;
 }
 
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x)
 {
     struct guest_paging paging;
 
+    if (unlikely(x->length != HYPERCALL_BYTES)) {
+        vcpu_inject_exception(vcpu, VECTOR_UD); /* CPUs differ about prefixes: behind one it is no call */
+        return;
+    }
     engine->paging_get(vcpu, &paging);
-    perform(vcpu, &paging, x->length);
+    hypercall_perform(vcpu, &paging);
 }

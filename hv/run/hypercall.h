@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls from guests to lintel: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX; every other register is kept. The
- * contract for guests is docs/abi.md, the header for their kernels guest/pv/lintel.h. The vCPU's own CPU.
+ * Calls from guests to lintel: number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX; every other
+ * register is kept. The contract for guests is docs/abi.md, the header for their kernels guest/pv/lintel.h.
+ * The vCPU's own CPU.
  */
 #ifndef HV_RUN_HYPERCALL_H
 #define HV_RUN_HYPERCALL_H
@@ -27,6 +28,8 @@ enum hypercall {
 
 #define HYPERCALL_CONSOLE_MAX 4096
 
+#define HYPERCALL_BYTES 3 /* of VMCALL and of VMMCALL */
+
 /* What Linux calls KVM_ENOSYS: the answer to numbers outside lintel's range under personality kvm. */
 #define HYPERCALL_KVM_ENOSYS 1000
 
@@ -34,12 +37,12 @@ enum hypercall {
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x);
 
 /*
- * The guest met #UD: if the bytes at RIP are the other vendor's instruction, it is rewritten, the call is made, and true
- * returned: the guest never sees the exception. hypercall_patch.c.
+ * The guest met #UD: if the bytes at RIP are the other vendor's instruction, it is rewritten, the call is
+ * made, and true returned: the guest never sees the exception. hypercall_patch.c.
  */
 bool hypercall_undefined(struct vcpu *vcpu);
 
-/* Answer the call that the registers hold and step over its instruction of length bytes. */
-void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging, u8 length);
+/* Answer the call that the registers hold and step over its instruction. */
+void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging);
 
 #endif

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VMCALL on AMD and VMMCALL on Intel are undefined instructions: here they are found behind the #UD, rewritten where they stand, and
- * performed. The two differ in their third byte alone (0F 01 C1, 0F 01 D9), so that the rewriting is one byte, written once through
- * the machine frame (kernels map their text read-only), and only over the byte that was seen. The vCPU's own CPU.
+ * VMCALL on AMD and VMMCALL on Intel are undefined instructions: here they are found behind the #UD,
+ * rewritten where they stand, and performed. The two differ in their third byte alone (0F 01 C1, 0F 01 D9),
+ * so that the rewriting is one byte, written once through the machine frame (kernels map their text
+ * read-only), and only over the byte that was seen. The vCPU's own CPU.
  */
 #include "arch/x86/machine/cpu.h"
 #include "hv/run/emulate.h"
 #include "hv/run/hypercall.h"
 
-#define CALL_BYTES   3
 #define CALL_VMCALL  0xc1
 #define CALL_VMMCALL 0xd9
 
-/* Where the instruction's third byte is in the guest's linear space: it may stand on another page than the first. */
+/*
+ * Where the instruction's third byte is in the guest's linear space: it may stand on another page than the
+ * first.
+ */
 static gva_t third_byte(struct vcpu *vcpu, const struct guest_paging *paging)
 {
     struct vcpu_segment cs;
@@ -23,7 +26,10 @@ static gva_t third_byte(struct vcpu *vcpu, const struct guest_paging *paging)
     return (u32)(cs.base + vcpu->regs.rip + 2);
 }
 
-/* Put `native` where `foreign` was. false: the byte is another by now (the guest looks again), or can't be written. */
+/*
+ * Put `native` where `foreign` was. false: the byte is another by now (the guest looks again), or can't be
+ * written.
+ */
 static bool rewrite(struct vcpu *vcpu, const struct guest_paging *paging, u8 foreign, u8 native)
 {
     struct guest_memory *memory = &vcpu->vm->memory;
@@ -47,9 +53,10 @@ bool hypercall_undefined(struct vcpu *vcpu)
 {
     u8 native = engine->hypercall_byte, foreign = native ^ CALL_VMCALL ^ CALL_VMMCALL;
     struct guest_paging paging;
-    u8 bytes[CALL_BYTES];
+    u8 bytes[HYPERCALL_BYTES];
 
-    if (emulate_fetch_bytes(vcpu, bytes, CALL_BYTES) < CALL_BYTES || bytes[0] != 0x0f || bytes[1] != 0x01)
+    if (emulate_fetch_bytes(vcpu, bytes, HYPERCALL_BYTES) < HYPERCALL_BYTES || bytes[0] != 0x0f ||
+        bytes[1] != 0x01)
         return false;
     if (bytes[2] == native)
         return true; /* another vCPU has rewritten it since: the guest executes it */
@@ -58,6 +65,6 @@ bool hypercall_undefined(struct vcpu *vcpu)
     engine->paging_get(vcpu, &paging);
     if (may_patch(vcpu, &paging) && !rewrite(vcpu, &paging, foreign, native))
         return true; /* the byte changed under us: enter again, the CPU looks at what is there now */
-    hypercall_perform(vcpu, &paging, CALL_BYTES);
+    hypercall_perform(vcpu, &paging);
     return true;
 }
