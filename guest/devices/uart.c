@@ -304,32 +304,41 @@ static u8 uart_read(void *device, u16 port)
 
 static __attribute__((noinline)) u32 port_read(struct uart *uart, u16 port, unsigned size)
 {
-    return byte_port_read(uart, port, size, uart_read);
+    struct spinlock *lock = &uart->machine->vm->device_lock;
+    u32 value;
+
+    spinlock_take(lock);
+    value = byte_port_read(uart, port, size, uart_read);
+    spinlock_release(lock);
+    return value;
 }
 
-static __attribute__((noinline)) void port_write(struct uart *uart, u16 port, unsigned size, u32 value)
-{
-    byte_port_write(uart, port, size, value, uart_write);
-}
-
-/* What a driver does for each byte it sends, read LSR and write it, goes straight there. */
+/*
+ * What a driver does for each byte it sends, read LSR and write it, goes straight there. LSR alone needs no lock while nothing is to
+ * be cleared: two bytes are looked at, each whole.
+ */
 static u32 uart_port_read(struct vcpu *vcpu, void *device, u16 port, unsigned size)
 {
+    struct uart *uart = device;
+
     (void)vcpu;
-    if (likely(port == UART_PORT + LINE_STATUS && size == 1))
-        return read_line_status(device);
-    return port_read(device, port, size);
+    if (likely(port == UART_PORT + LINE_STATUS && size == 1 && READ_ONCE(uart->line_errors) == 0))
+        return LSR_EMPTY | (READ_ONCE(uart->fifo_count) != 0 ? LSR_READY : 0);
+    return port_read(uart, port, size);
 }
 
 static void uart_port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size, u32 value)
 {
     struct uart *uart = device;
+    struct spinlock *lock = &uart->machine->vm->device_lock;
 
     (void)vcpu;
+    spinlock_take(lock);
     if (likely(port == UART_PORT + DATA && size == 1 && (uart->lcr & LCR_DIVISOR) == 0))
         write_data(uart, (u8)value);
     else
-        port_write(device, port, size, value);
+        byte_port_write(uart, port, size, value, uart_write);
+    spinlock_release(lock);
 }
 
 void uart_reset(struct uart *uart)
@@ -345,8 +354,7 @@ int uart_init(struct uart *uart, struct machine *board)
         .read = uart_port_read,
         .write = uart_port_write,
         .device = uart,
-        .lock = &board->vm->device_lock,
-        .name = "uart",
+        .name = "uart", /* takes the device lock itself */
     };
     int error;
 

@@ -24,6 +24,8 @@ static inline void exit_dispatch(struct vcpu *vcpu, struct vmexit *x)
 bool exit_prepare_entry(struct vcpu *vcpu);
 
 /* Handlers that hv itself provides; exit.c unless said otherwise. */
+/* IN or OUT by far the commonest exit: engines go there straight, with RIP moved on already. exit_io.c */
+void exit_port_plain(struct vcpu *vcpu, u16 port, unsigned size, bool in);
 void exit_port(struct vcpu *vcpu, struct vmexit *x);         /* exit_io.c */
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x); /* exit_io.c */
 void exit_hlt(struct vcpu *vcpu, struct vmexit *x);

@@ -33,20 +33,25 @@ static inline u64 merge_rax(u64 rax, unsigned size, u32 value)
     return size == 2 ? (rax & ~0xffffull) | (u16)value : value;
 }
 
-void exit_port(struct vcpu *vcpu, struct vmexit *x)
+void exit_port_plain(struct vcpu *vcpu, u16 port, unsigned size, bool in)
 {
     struct port_bus *bus = vcpu->vm->ports;
     u64 *rax = &vcpu->regs.gpr[RAX];
 
+    if (in)
+        *rax = merge_rax(*rax, size, port_bus_read_hot(bus, vcpu, port, size));
+    else
+        port_bus_write(bus, vcpu, port, size, (u32)*rax);
+}
+
+void exit_port(struct vcpu *vcpu, struct vmexit *x)
+{
     if (unlikely(x->io.flags & IO_STRING)) {
         port_string(vcpu, x);
         return;
     }
     vcpu_skip(vcpu, x);
-    if (x->io.flags & IO_IN)
-        *rax = merge_rax(*rax, x->io.size, port_bus_read_hot(bus, vcpu, x->io.port, x->io.size));
-    else
-        port_bus_write(bus, vcpu, x->io.port, x->io.size, (u32)*rax);
+    exit_port_plain(vcpu, x->io.port, x->io.size, x->io.flags & IO_IN);
 }
 
 static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
