@@ -247,13 +247,16 @@ static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vme
 }
 
 /*
- * An instruction was stepped over while the guest single-steps: the trap that the CPU would have raised at
- * its end.
+ * An instruction was stepped over whose end is more than the next RIP: RF ends with it, and a guest that
+ * single-steps gets the trap that the CPU would have raised.
  */
-static __attribute__((noinline, cold)) void single_step_trap(struct vcpu *vcpu)
+static __attribute__((noinline, cold)) void finish_instruction(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
 
+    svm->vmcb.save.rflags &= ~RFLAGS_RF;
+    if (!(svm->vmcb.save.rflags & RFLAGS_TF))
+        return;
     vmcb_set_dr6(svm, vmcb_dr6(svm) | BIT(14));
     if (!(svm->vmcb.control.event_inject & EVENT_VALID))
         vcpu_inject_exception(vcpu, VECTOR_DB);
@@ -315,8 +318,8 @@ void svm_handle_exit(struct vcpu *vcpu)
     if (vcpu->regs.rip != vmcb->save.rip) {
         vmcb->save.rip = vcpu->regs.rip;
         vmcb->control.shadow = 0; /* of the instruction that is over */
-        if (unlikely(vmcb->save.rflags & RFLAGS_TF))
-            single_step_trap(vcpu);
+        if (unlikely(vmcb->save.rflags & (RFLAGS_TF | RFLAGS_RF)))
+            finish_instruction(vcpu);
     }
     check_clean(svm);
 }

@@ -219,12 +219,16 @@ static inline bool decode(struct vcpu *vcpu, struct vmexit *x)
 static void finish_instruction(struct vcpu *vcpu)
 {
     u32 blocking = vmcs_read32(VMCS_GUEST_INTERRUPTIBILITY);
+    u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
     struct vcpu_event pending;
 
     vmcs_write(VMCS_GUEST_RIP, vcpu->regs.rip);
     if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
         vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(BLOCKING_STI | BLOCKING_MOV_SS));
-    if (likely(!(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)))
+    if (likely(!(rflags & (RFLAGS_TF | RFLAGS_RF))))
+        return;
+    vmcs_write(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF); /* it ends with the instruction */
+    if (!(rflags & RFLAGS_TF))
         return;
     vmx_register_set(vcpu, REGISTER_DR6, vmx_register_get(vcpu, REGISTER_DR6) | BIT(14));
     if (!vmx_event_pending(vcpu, &pending))
