@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A few instructions run in any mode of the CPU, entered by IRET and left by INT 0x80 or an exception, with all
- * registers before and after. Call modes_setup first. The code of 16-bit modes lies in the 64 KiB at MODES_LOW.
+ * A few instructions run in any mode of the CPU, entered by IRET and left by INT 0x80 or an exception, with
+ * all registers before and after. Call modes_setup first. The code of 16-bit modes lies in the 64 KiB at
+ * MODES_LOW.
  */
 #ifndef GUESTS_LIB_MODES_H
 #define GUESTS_LIB_MODES_H
