@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hv/run/hypercall.c and hypercall_patch.c: what is rewritten and what is performed. Above all what no
+ * emulator can show: bytes and mappings that another vCPU changes between the exit and the look at them.
+ */
+// sources: hv/run/hypercall.c hv/run/hypercall_patch.c
+// sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/decode.c
+// sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c
+// sources: tests/unit/fake_engine.c tests/unit/fake_machine.c
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86/machine/cpu.h"
+#include "guest/pv/lintel.h"
+#include "hv/lib/errno.h"
+#include "hv/run/hypercall.h"
+#include "hv/run/sched.h"
+#include "tests/unit/fake_machine.h"
+
+#define CODE    0x1000
+#define VMCALL  0xc1
+#define VMMCALL 0xd9
+
+/* The library for kernels has numbers of its own, as it must compile without lintel. */
+_Static_assert(LINTEL_CALL_BASE == HYPERCALL_BASE && LINTEL_CALL_RANGE == HYPERCALL_RANGE, "range");
+_Static_assert(LINTEL_CALL_VERSION == HYPERCALL_BASE + HYPERCALL_VERSION, "version");
+_Static_assert(LINTEL_CALL_FEATURES == HYPERCALL_BASE + HYPERCALL_FEATURES, "features");
+_Static_assert(LINTEL_CALL_CONSOLE_WRITE == HYPERCALL_BASE + HYPERCALL_CONSOLE_WRITE, "console write");
+_Static_assert(LINTEL_CALL_YIELD == HYPERCALL_BASE + HYPERCALL_YIELD, "yield");
+_Static_assert(HYPERCALL_COUNT == 4, "a new call has a number in guest/pv/lintel.h and a line above");
+_Static_assert(LINTEL_ABI_VERSION == HYPERCALL_ABI_VERSION, "version of the calls");
+_Static_assert(BIT(LINTEL_FEATURE_CONSOLE_WRITE) == HYPERCALL_FEATURE_CONSOLE_WRITE, "feature");
+_Static_assert(BIT(LINTEL_FEATURE_YIELD) == HYPERCALL_FEATURE_YIELD, "feature");
+_Static_assert(LINTEL_CONSOLE_MAX == HYPERCALL_CONSOLE_MAX, "console write");
+_Static_assert(LINTEL_EPERM == EPERM && LINTEL_EFAULT == EFAULT && LINTEL_EINVAL == EINVAL &&
+                   LINTEL_ENOSYS == ENOSYS && LINTEL_KVM_ENOSYS == HYPERCALL_KVM_ENOSYS,
+               "errors");
+
+/* ---- what the sources need besides the fake machine ---- */
+
+static char console[8192];
+static size_t console_bytes;
+static bool others_wait;
+
+static void console_write(struct vm *vm, const char *text, size_t size)
+{
+    assert_ptr_equal(vm, &fake.vm);
+    memcpy(console + console_bytes, text, size);
+    console_bytes += size;
+}
+
+static const struct machine_ops fake_machine_ops = {.console_write = console_write};
+const struct machine_ops *machine = &fake_machine_ops;
+
+bool sched_others_wait(void)
+{
+    return others_wait;
+}
+
+bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    (void)memory;
+    return gpa <= FAKE_RAM && bytes <= FAKE_RAM - gpa;
+}
+
+/* ---- an engine that knows code_64, and lets another vCPU in at its second question ---- */
+
+static struct engine_ops test_engine;
+static const struct engine_ops *plain_engine;
+static unsigned questions;
+static void (*other_vcpu)(void);
+
+static void paging_get(struct vcpu *vcpu, struct guest_paging *paging)
+{
+    plain_engine->paging_get(vcpu, paging);
+    paging->code_64 =
+        (paging->efer & EFER_LMA) && (fake_state.segments[SEGMENT_CS].attributes & SEGMENT_LONG);
+    if (++questions == 2 && other_vcpu)
+        other_vcpu();
+}
+
+static struct vm_config config;
+
+static void begin(enum fake_mode mode, u8 native)
+{
+    if (!plain_engine)
+        plain_engine = engine;
+    test_engine = *plain_engine;
+    test_engine.hypercall_byte = native;
+    test_engine.paging_get = paging_get;
+    engine = &test_engine;
+    questions = 0;
+    other_vcpu = NULL;
+    others_wait = false;
+    console_bytes = 0;
+    fake_machine_reset(mode);
+    config = (struct vm_config){.personality = PERSONALITY_KVM, .hypercall_patch = true};
+    fake.vm.config = &config;
+    fake.vcpu.regs.rip = CODE;
+    fake.vcpu.regs.gpr[RAX] = LINTEL_CALL_VERSION;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    begin(FAKE_64, VMMCALL);
+    return 0;
+}
+
+static void put(u64 at, u8 third)
+{
+    fake_ram[at] = 0x0f;
+    fake_ram[at + 1] = 0x01;
+    fake_ram[at + 2] = third;
+}
+
+static void assert_untouched(void)
+{
+    assert_int_equal(fake.vcpu.regs.rip, CODE);
+    assert_int_equal(fake.vcpu.regs.gpr[RAX], LINTEL_CALL_VERSION);
+    assert_int_equal(fake.vector, -1);
+}
+
+static void assert_performed(void)
+{
+    assert_int_equal(fake.vcpu.regs.gpr[RAX], LINTEL_ABI_VERSION);
+    assert_int_equal(fake.vector, -1);
+}
+
+/* ---- rewriting ---- */
+
+static void test_the_foreign_one_is_rewritten_and_performed(void **state)
+{
+    static const u8 natives[] = {VMMCALL, VMCALL};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        begin(FAKE_64, natives[i]);
+        put(CODE, natives[!i]);
+        assert_true(hypercall_undefined(&fake.vcpu));
+        assert_performed();
+        assert_int_equal(fake.vcpu.regs.rip, CODE + 3);
+        assert_int_equal(fake_ram[CODE + 2], natives[i]);
+    }
+}
+
+static void test_across_pages_the_third_byte_is_walked_to(void **state)
+{
+    (void)state;
+    for (u64 at = 0x1ffe; at <= 0x1fff; at++) {
+        begin(FAKE_64, VMMCALL);
+        put(at, VMCALL);
+        fake.vcpu.regs.rip = at;
+        assert_true(hypercall_undefined(&fake.vcpu));
+        assert_performed();
+        assert_int_equal(fake_ram[at + 2], VMMCALL);
+    }
+}
+
+static void test_other_bytes_are_the_guests(void **state)
+{
+    static const u8 others[][3] = {{0x0f, 0x0b, VMCALL}, {0x0f, 0x01, 0xc2}, {0x0e, 0x01, VMCALL},
+                                   {0x66, 0x0f, 0x01},   {0xf3, 0x0f, 0x01}, {0xf0, 0x0f, 0x01}};
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(others); i++) {
+        memcpy(fake_ram + CODE, others[i], 3);
+        fake_ram[CODE + 3] = VMCALL;
+        assert_false(hypercall_undefined(&fake.vcpu));
+        assert_untouched();
+        assert_memory_equal(fake_ram + CODE, others[i], 3);
+    }
+    put(0x1ffe, VMCALL);
+    fake.vcpu.regs.rip = 0x1ffe;
+    fake.not_present[2] = true; /* the third byte can't be had */
+    assert_false(hypercall_undefined(&fake.vcpu));
+    fake.vcpu.regs.rip = FAKE_RAM + 0x1000; /* no RAM */
+    assert_false(hypercall_undefined(&fake.vcpu));
+}
+
+/* The bytes as they are decide, not those that raised the exception. */
+static void test_rewritten_by_another_before_the_fetch(void **state)
+{
+    (void)state;
+    put(CODE, VMMCALL);
+    assert_true(hypercall_undefined(&fake.vcpu));
+    assert_untouched();
+}
+
+static void to_native(void)
+{
+    fake_ram[CODE + 2] = VMMCALL;
+}
+
+static void to_nop(void)
+{
+    memset(fake_ram + CODE, 0x90, 3);
+}
+
+static void unmap(void)
+{
+    fake.not_present[CODE >> PAGE_SHIFT] = true;
+}
+
+static void test_changed_between_fetch_and_write(void **state)
+{
+    static void (*const changes[])(void) = {to_native, to_nop, unmap};
+    u8 left[3];
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(changes); i++) {
+        begin(FAKE_64, VMMCALL);
+        put(CODE, VMCALL);
+        other_vcpu = changes[i];
+        assert_true(hypercall_undefined(&fake.vcpu));
+        assert_untouched(); /* entered again: the CPU looks at what is there now */
+        memcpy(left, fake_ram + CODE, 3);
+        put(CODE, VMCALL);
+        changes[i]();
+        assert_memory_equal(fake_ram + CODE, left, 3); /* nothing was written over the change */
+    }
+}
+
+static void test_without_hypercall_patch_nothing_is_written(void **state)
+{
+    (void)state;
+    config.hypercall_patch = false;
+    put(CODE, VMCALL);
+    other_vcpu = to_nop; /* does not matter: the call was fetched */
+    assert_true(hypercall_undefined(&fake.vcpu));
+    assert_performed();
+}
+
+/* ---- who may call ---- */
+
+static void assert_refused(u64 result)
+{
+    put(CODE, VMCALL);
+    assert_true(hypercall_undefined(&fake.vcpu));
+    assert_true(fake.vcpu.regs.gpr[RAX] == result);
+    assert_int_equal(fake_ram[CODE + 2], VMCALL);
+    assert_int_equal(fake.vcpu.regs.rip, CODE + 3);
+}
+
+static void test_user_programs_and_old_modes_are_refused(void **state)
+{
+    (void)state;
+    for (u8 cpl = 1; cpl <= 3; cpl++) {
+        begin(FAKE_64, VMMCALL);
+        fake_state.cpl = cpl;
+        assert_refused(~0ull);
+    }
+    begin(FAKE_16, VMMCALL);
+    assert_refused(0xffffffff);
+    begin(FAKE_32, VMMCALL);
+    fake_state.cpl = 3;
+    fake_state.registers[REGISTER_RFLAGS] |= RFLAGS_VM;
+    assert_refused(0xffffffff);
+}
+
+static void test_only_32_bits_count_outside_64_bit_mode(void **state)
+{
+    u64 *gpr = fake.vcpu.regs.gpr;
+
+    (void)state;
+    begin(FAKE_32, VMMCALL);
+    fake_state.segments[SEGMENT_CS].base = 0x500;
+    fake.vcpu.regs.rip = CODE - 0x500;
+    put(CODE, VMCALL);
+    gpr[RAX] = 0xdeadbeef00000000 | LINTEL_CALL_FEATURES;
+    gpr[RBX] = 0xdeadbeef00000000;
+    assert_true(hypercall_undefined(&fake.vcpu));
+    assert_int_equal(fake_ram[CODE + 2], VMMCALL);
+    assert_true(gpr[RAX] == (HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD));
+    assert_true(gpr[RBX] == 0xdeadbeef00000000);
+    fake_state.segments[SEGMENT_CS].base = CODE - 0xfffffffd; /* linear addresses wrap, and so does EIP */
+    fake.vcpu.regs.rip = 0xfffffffd;
+    put(CODE, VMCALL);
+    gpr[RAX] = 7;
+    assert_true(hypercall_undefined(&fake.vcpu));
+    assert_true(gpr[RAX] == (u32)-HYPERCALL_KVM_ENOSYS);
+    assert_true(fake.vcpu.regs.rip == 0);
+    assert_int_equal(fake_ram[CODE + 2], VMMCALL);
+}
+
+static void test_the_native_one_behind_a_prefix(void **state)
+{
+    struct vmexit x = {.kind = EXIT_HYPERCALL, .length = 4};
+
+    (void)state;
+    exit_hypercall(&fake.vcpu, &x);
+    assert_int_equal(fake.vector, VECTOR_UD);
+    assert_int_equal(fake.vcpu.regs.rip, CODE);
+    begin(FAKE_64, VMMCALL);
+    x.length = 3;
+    exit_hypercall(&fake.vcpu, &x);
+    assert_performed();
+    assert_int_equal(fake.vcpu.regs.rip, CODE + 3);
+}
+
+/* ---- the calls ---- */
+
+static s64 call(u64 number, u64 a, u64 b)
+{
+    struct vmexit x = {.kind = EXIT_HYPERCALL, .length = 3};
+
+    fake.vcpu.regs.gpr[RAX] = number;
+    fake.vcpu.regs.gpr[RBX] = a;
+    fake.vcpu.regs.gpr[RCX] = b;
+    exit_hypercall(&fake.vcpu, &x);
+    return (s64)fake.vcpu.regs.gpr[RAX];
+}
+
+static void test_unknown_numbers(void **state)
+{
+    (void)state;
+    assert_int_equal(call(0, 0, 0), -HYPERCALL_KVM_ENOSYS);
+    assert_int_equal(call(LINTEL_CALL_BASE - 1, 0, 0), -HYPERCALL_KVM_ENOSYS);
+    assert_int_equal(call(LINTEL_CALL_BASE + HYPERCALL_COUNT, 0, 0), -ENOSYS);
+    assert_int_equal(call(LINTEL_CALL_BASE + LINTEL_CALL_RANGE, 0, 0), -ENOSYS);
+    assert_int_equal(call(LINTEL_CALL_BASE + LINTEL_CALL_RANGE + 1, 0, 0), -HYPERCALL_KVM_ENOSYS);
+    config.personality = PERSONALITY_NONE;
+    assert_int_equal(call(0, 0, 0), -ENOSYS);
+    assert_int_equal(call(~0ull, 0, 0), -ENOSYS);
+}
+
+static void test_console_write(void **state)
+{
+    (void)state;
+    memset(fake_ram + 0x2000, 'x', 4096);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 0), 0);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 4097), -EINVAL);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, FAKE_RAM - 1, 2), -EFAULT);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, ~0ull, 2), -EFAULT);
+    assert_int_equal(console_bytes, 0);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 4096), 4096);
+    assert_int_equal(console_bytes, 4096);
+    assert_memory_equal(console, fake_ram + 0x2000, 4096);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, FAKE_RAM - 1, 1), 1);
+    assert_int_equal(console_bytes, 4097);
+}
+
+static void test_yield_gives_the_cpu_to_who_waits(void **state)
+{
+    (void)state;
+    assert_int_equal(call(LINTEL_CALL_YIELD, 0, 0), 0);
+    assert_int_equal(fake.vcpu.requests & REQUEST_RESCHEDULE, 0);
+    others_wait = true;
+    assert_int_equal(call(LINTEL_CALL_YIELD, 0, 0), 0);
+    assert_int_equal(fake.vcpu.requests & REQUEST_RESCHEDULE, REQUEST_RESCHEDULE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_the_foreign_one_is_rewritten_and_performed, setup),
+        cmocka_unit_test_setup(test_across_pages_the_third_byte_is_walked_to, setup),
+        cmocka_unit_test_setup(test_other_bytes_are_the_guests, setup),
+        cmocka_unit_test_setup(test_rewritten_by_another_before_the_fetch, setup),
+        cmocka_unit_test_setup(test_changed_between_fetch_and_write, setup),
+        cmocka_unit_test_setup(test_without_hypercall_patch_nothing_is_written, setup),
+        cmocka_unit_test_setup(test_user_programs_and_old_modes_are_refused, setup),
+        cmocka_unit_test_setup(test_only_32_bits_count_outside_64_bit_mode, setup),
+        cmocka_unit_test_setup(test_the_native_one_behind_a_prefix, setup),
+        cmocka_unit_test_setup(test_unknown_numbers, setup),
+        cmocka_unit_test_setup(test_console_write, setup),
+        cmocka_unit_test_setup(test_yield_gives_the_cpu_to_who_waits, setup),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
