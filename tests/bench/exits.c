@@ -113,7 +113,7 @@ void guest_main(void)
 {
     plan(1);
     measure_instructions();
-    measure_fresh_pages(word_given("pages=4k") ? "npf_fresh_page_4k" : "npf_fresh_page_large");
+    measure_fresh_pages(word_given("pages=4k") ? "npf_fresh_page" : "npf_fresh_page_large");
     measure_timer();
     ok(true, "measured");
 }
