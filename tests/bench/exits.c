@@ -4,14 +4,19 @@
  * one instruction of lintel and the guest together. Prints "bench NAME MINIMUM MEDIAN"; tests/bench/run-bench
  * collects the lines.
  */
+#include "guest/pv/lintel.h"
 #include "lib/apic.h"
 #include "lib/io.h"
 #include "lib/tap.h"
 
 #define ROUNDS     201
+#define SITE_BYTES 4            /* a call and a RET */
 #define FRESH_BASE 0x4000000ull /* 64 MiB: no part of this guest lies there */
 
+extern u8 idt[];
+
 static u64 samples[ROUNDS];
+static u8 sites[ROUNDS * SITE_BYTES] ALIGNED(4096);
 static u64 empty;
 
 static void sort(u64 *values, unsigned count)
@@ -64,6 +69,48 @@ static void measure_instructions(void)
     report("mmio_read");
 }
 
+static bool is_amd(void)
+{
+    return cpuid(0, 0).ebx != 0x756e6547; /* GenuineIntel */
+}
+
+/* A call by the CPU's own instruction, and by the other vendor's at places where none was made before. */
+static void measure_calls(void)
+{
+    if (is_amd())
+        MEASURE("vmmcall", : : "a"(LINTEL_CALL_VERSION) : "memory")
+    else
+        MEASURE("vmcall", : : "a"(LINTEL_CALL_VERSION) : "memory")
+    report("hypercall_native");
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        sites[SITE_BYTES * i] = 0x0f;
+        sites[SITE_BYTES * i + 1] = 0x01;
+        sites[SITE_BYTES * i + 2] = is_amd() ? 0xc1 : 0xd9;
+        sites[SITE_BYTES * i + 3] = 0xc3;
+    }
+    MEASURE("call *%0", : : "r"(sites + SITE_BYTES * i), "a"(LINTEL_CALL_VERSION) : "memory")
+    report("hypercall_first_foreign");
+}
+
+/* #UD to a handler of two instructions and back. */
+static void measure_reflection(void)
+{
+    u8 *gate = idt + 16 * VECTOR_UD, saved[16];
+    u64 handler;
+
+    asm volatile("lea 1f(%%rip), %0\n\tjmp 2f\n1:\taddq $2, (%%rsp)\n\tiretq\n2:" : "=r"(handler));
+    for (unsigned i = 0; i < 16; i++)
+        saved[i] = gate[i];
+    gate[0] = (u8)handler;
+    gate[1] = (u8)(handler >> 8);
+    gate[6] = (u8)(handler >> 16);
+    gate[7] = (u8)(handler >> 24);
+    MEASURE("ud2", : : : "memory")
+    for (unsigned i = 0; i < 16; i++)
+        gate[i] = saved[i];
+    report("ud_reflect");
+}
+
 /* The first touch of pages nobody has touched: 4 KiB apart. */
 static void measure_fresh_pages(const char *name)
 {
@@ -113,6 +160,8 @@ void guest_main(void)
 {
     plan(1);
     measure_instructions();
+    measure_calls();
+    measure_reflection();
     measure_fresh_pages(word_given("pages=4k") ? "npf_fresh_page" : "npf_fresh_page_large");
     measure_timer();
     ok(true, "measured");
