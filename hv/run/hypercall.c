@@ -87,13 +87,18 @@ static inline s64 answer(struct vcpu *vcpu, u64 mask)
                                                                                       : -ENOSYS;
 }
 
-void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging)
+static inline void perform(struct vcpu *vcpu, const struct guest_paging *paging)
 {
     u64 mask = likely(paging->code_64) ? ~0ull : 0xffffffffull;
     s64 result = likely(may_call(paging)) ? answer(vcpu, mask) : -EPERM;
 
     vcpu->regs.gpr[RAX] = (u64)result & mask;
     vcpu->regs.rip = (vcpu->regs.rip + HYPERCALL_BYTES) & mask;
+}
+
+void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging)
+{
+    perform(vcpu, paging);
 }
 
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x)
@@ -105,5 +110,5 @@ void exit_hypercall(struct vcpu *vcpu, struct vmexit *x)
         return;
     }
     engine->paging_get(vcpu, &paging);
-    hypercall_perform(vcpu, &paging);
+    perform(vcpu, &paging);
 }
