@@ -135,8 +135,8 @@ static void engine_start(void)
 
     if (!cpu_features.svm && !cpu_features.vmx)
         refuse(
-            "this CPU has neither AMD SVM (CPUID 80000001 ECX, bit 2, is clear) nor Intel VMX (CPUID 1 ECX, bit 5); "
-            "if it should, look for virtualisation in the firmware's set-up");
+            "this CPU has neither AMD SVM (CPUID 80000001 ECX, bit 2, is clear) nor Intel VMX (CPUID 1 ECX, "
+            "bit 5); if it should, look for virtualisation in the firmware's set-up");
     engine = cpu_features.vmx && !cpu_features.svm ? &engine_vmx : &engine_svm;
     if (engine->probe(why, sizeof(why)))
         refuse(why);

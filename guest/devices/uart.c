@@ -314,8 +314,8 @@ static __attribute__((noinline)) u32 port_read(struct uart *uart, u16 port, unsi
 }
 
 /*
- * What a driver does for each byte it sends, read LSR and write it, goes straight there. LSR alone needs no lock while nothing is to
- * be cleared: two bytes are looked at, each whole.
+ * What a driver does for each byte it sends, read LSR and write it, goes straight there. LSR alone needs no
+ * lock while nothing is to be cleared: two bytes are looked at, each whole.
  */
 static u32 uart_port_read(struct vcpu *vcpu, void *device, u16 port, unsigned size)
 {

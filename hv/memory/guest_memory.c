@@ -19,8 +19,8 @@ static gfn_t gfn_of(gpa_t gpa)
 /* ---- creation and end ---- */
 
 /*
- * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given in small pages, and a
- * few above), so that no other VM can take what this one will need to touch its memory.
+ * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given
+ * in small pages, and a few above), so that no other VM can take what this one will need to touch its memory.
  */
 #define TABLES_ABOVE 24
 

@@ -267,7 +267,7 @@ static void test_out_of_tables(void **state)
     destroy();
 }
 
-/* Nothing is left but what was promised: every page of the guest can be touched all the same, each by itself. */
+/* Nothing is left but what was promised: every page of the guest can be touched all the same, one by one. */
 static void test_tables_are_promised(void **state)
 {
     (void)state;
