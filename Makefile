@@ -120,7 +120,7 @@ $(BUILD)/%/asm_offsets.inc: %/asm_offsets.c $(BUILD)/.flags | $(RUN_PACKAGES)
 
 # Two links: the first tells where the functions are, the second carries the table that says so. The table
 # stands behind all text, so that it moves none of the functions it names; tools/symbols proves it.
-$(BUILD)/symbols-none.c: tools/symbols
+$(BUILD)/symbols-none.c: tools/symbols | $(RUN_PACKAGES)
 	@mkdir -p $(@D)
 	tools/symbols none > $@
 
@@ -358,7 +358,7 @@ $(BUILD)/header/%.ok: % $(BUILD)/.flags | $(RUN_PACKAGES)
 .PHONY: headers floors format-check cppcheck tidy lint format
 headers: $(HEADER_CHECKS)
 
-floors:
+floors: | $(RUN_PACKAGES)
 	tools/check-floors
 
 # clang-format leaves comments as they are, so their width is looked at here.
