@@ -61,12 +61,14 @@ static void refusals(void)
     put((u64)buffer, "MUST NOT APPEAR\n");
     put(HOLE - 16, "MUST NOT APPEAR\n");
     put(RAM_TOP - 16, "MUST NOT APPEAR\n");
+    put(RAM_TOP - 1024, "MUST NOT APPEAR\n");
     refused((u64)buffer, LINTEL_CONSOLE_MAX + 1, -LINTEL_EINVAL, "4097 bytes");
     refused((u64)buffer, ~0ull, -LINTEL_EINVAL, "2^64 - 1 bytes");
     refused(HOLE, 1, -LINTEL_EFAULT, "from a hole");
     refused(HOLE, 0, 0, "nothing from a hole");
     refused(DEVICE, 4, -LINTEL_EFAULT, "from a device");
     refused(HOLE - 16, 17, -LINTEL_EFAULT, "into a hole");
+    refused(RAM_TOP - 1024, 4096, -LINTEL_EFAULT, "far beyond the end of RAM");
     refused(RAM_TOP - 16, 4096, -LINTEL_EFAULT, "beyond the end of RAM");
     refused(RAM_TOP, 1, -LINTEL_EFAULT, "behind the end of RAM");
     refused(~0ull - 3, 8, -LINTEL_EFAULT, "around the end of addresses");
@@ -76,7 +78,7 @@ static void refusals(void)
 
 void guest_main(void)
 {
-    plan(5 + 11);
+    plan(5 + 12);
     texts();
     refusals();
 }

@@ -335,6 +335,7 @@ static void test_console_write(void **state)
     assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 0), 0);
     assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 4097), -EINVAL);
     assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, FAKE_RAM - 1, 2), -EFAULT);
+    assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, FAKE_RAM - 1024, 1025), -EFAULT);
     assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, ~0ull, 2), -EFAULT);
     assert_int_equal(console_bytes, 0);
     assert_int_equal(call(LINTEL_CALL_CONSOLE_WRITE, 0x2000, 4096), 4096);
