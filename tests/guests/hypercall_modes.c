@@ -2,7 +2,7 @@
 /*
  * Both call instructions in every mode and ring: performed in ring 0 of protected and long mode, refused
  * elsewhere (-EPERM, nothing rewritten). Outside 64-bit mode upper halves of registers do not count. Each
- * time nothing but RAX and RIP changes. 5-level paging, which no emulator here has, is left out.
+ * time nothing but RAX and RIP changes. (5-level paging is never offered to a guest.)
  */
 #include "guest/pv/lintel.h"
 #include "lib/io.h"
