@@ -317,10 +317,7 @@ static void line_run(char *text)
     verb_refuse(&words);
 }
 
-/*
- * ---------------------------------------------------------------- from the interrupt to the boot CPU's
- * work
- */
+/* ---------------------------------------------------------------- from the interrupt to the boot CPU */
 
 static bool line_next(char *text)
 {

@@ -114,15 +114,16 @@ void sched_work_queue(struct sched_work *item)
     item->queued = true;
 }
 
+/* What is queued meanwhile comes last. */
 static void work_run(void)
 {
-    unsigned i;
+    while (work_count > 0) {
+        struct sched_work *item = work[0];
 
-    for (i = 0; i < work_count; i++) {
-        work[i]->queued = false;
-        work[i]->run(work[i]);
+        memmove(work, work + 1, --work_count * sizeof(work[0]));
+        item->queued = false;
+        item->run(item);
     }
-    work_count = 0;
 }
 
 struct vm *vm_find(const char *name)
