@@ -9,12 +9,15 @@ import os
 import pty
 import re
 import subprocess
+import time
 import tty
 
 from child import Child
 
 # The model for each engine; both have nested paging, and the Intel one unrestricted guests.
 MODELS = {'svm': 'ryzen', 'vmx': 'corei7_haswell_4770'}
+# What a 16550 holds, halved, and how long lintel may take over it.
+TYPED_AT_ONCE, TYPING_PAUSE_S = 8, 0.02
 # Instructions per virtual second. With several CPUs idle ones are stepped too, so their seconds must be cheap.
 IPS_ONE_CPU, IPS_MANY_CPUS = 100000000, 20000000
 SIZE_UNITS = {'': 1, 'M': 1, 'G': 1024}
@@ -54,6 +57,7 @@ class Machine(Child):
     def __init__(self, options, folder):
         self.serial, slave = pty.openpty()
         tty.setraw(slave)
+        self.next_write = 0.0
         self.slave = slave      # held open, so that the line outlives Bochs until all is read
         config, commands = os.path.join(folder, 'bochsrc'), os.path.join(folder, 'commands')
         with open(config, 'w') as file:
@@ -66,6 +70,12 @@ class Machine(Child):
         os.set_blocking(self.serial, False)
         super().__init__(['bochs-bin', '-q', '-f', config, '-rc', commands], folder, stdin=subprocess.DEVNULL,
                          stdout=subprocess.DEVNULL, env=dict(os.environ, TERM='vt100'))
+
+    def write(self, data):
+        """Bochs loses what its 16550 has no room for, so that nobody may type faster than lintel reads."""
+        time.sleep(max(0.0, self.next_write - time.monotonic()))
+        self.next_write = time.monotonic() + TYPING_PAUSE_S
+        return super().write(data[:TYPED_AT_ONCE])
 
     def screendump(self, path):
         pass    # the text display has no picture

@@ -16,6 +16,7 @@
 #define FEATURE_CONTROL_ON  (BIT(0) | BIT(2)) /* locked, VMX outside SMX */
 #define MSR_VMX_BASIC       0x480
 #define MSR_VMX_PIN         0x481
+#define MSR_VMX_MISC        0x485
 #define MSR_VMX_CR0_FIXED0  0x486
 #define MSR_VMX_CR0_FIXED1  0x487
 #define MSR_VMX_CR4_FIXED0  0x488
@@ -105,6 +106,7 @@ static void capabilities_read(struct vmx_capabilities *c)
         c->processor2 = capability(MSR_VMX_PROCESSOR2);
     if (c->processor2 & PROCESSOR2_EPT_VPID)
         c->ept_vpid = capability(MSR_VMX_EPT_VPID);
+    c->misc = capability(MSR_VMX_MISC);
     c->cr0_fixed0 = capability(MSR_VMX_CR0_FIXED0);
     c->cr0_fixed1 = capability(MSR_VMX_CR0_FIXED1);
     c->cr4_fixed0 = capability(MSR_VMX_CR4_FIXED0);

@@ -44,6 +44,7 @@ enum basic_reason {
     REASON_PAUSE = 40,
     REASON_EPT_VIOLATION = 48,
     REASON_INVEPT = 50,
+    REASON_PREEMPTION_TIMER = 52,
     REASON_INVVPID = 53,
     REASON_WBINVD = 54,
     REASON_XSETBV = 55,
@@ -85,6 +86,7 @@ static const struct reason reasons[REASON_COUNT] = {
     [REASON_MONITOR] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [REASON_PAUSE] = {.kind = EXIT_PAUSE, .counted = true},
     [REASON_INVEPT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
+    [REASON_PREEMPTION_TIMER] = {.kind = EXIT_INTERRUPT}, /* the interrupts that wait have been taken */
     [REASON_INVVPID] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [REASON_WBINVD] = {.kind = EXIT_WBINVD, .counted = true},
     [REASON_XSETBV] = {.kind = EXIT_XSETBV, .counted = true},

@@ -11,16 +11,17 @@
 #define FEATURE_CONTROL_LOCKED BIT(0)
 #define FEATURE_CONTROL_VMX    BIT(2)
 
-#define BASIC_REVISION  BITS(30, 0)
-#define EPT_FOUR_LEVELS BIT(6)
-#define EPT_WRITE_BACK  BIT(14)
-#define EPT_2M          BIT(16)
-#define EPT_1G          BIT(17)
-#define EPT_INVEPT      BIT(20)
-#define EPT_SINGLE      BIT(25)
-#define EPT_ALL         BIT(26)
-#define VPID_INVVPID    BIT(32)
-#define VPID_SINGLE     BIT(41)
+#define BASIC_REVISION   BITS(30, 0)
+#define MISC_TIMER_SHIFT BITS(4, 0)
+#define EPT_FOUR_LEVELS  BIT(6)
+#define EPT_WRITE_BACK   BIT(14)
+#define EPT_2M           BIT(16)
+#define EPT_1G           BIT(17)
+#define EPT_INVEPT       BIT(20)
+#define EPT_SINGLE       BIT(25)
+#define EPT_ALL          BIT(26)
+#define VPID_INVVPID     BIT(32)
+#define VPID_SINGLE      BIT(41)
 
 #define EPT_POINTER_WRITE_BACK  6ull
 #define EPT_POINTER_FOUR_LEVELS (3ull << 3)
@@ -38,6 +39,7 @@ static const struct control {
     {WORD_PIN, NEEDED, PIN_EXTERNAL_INTERRUPT, "external-interrupt exiting", "interrupts are lintel's"},
     {WORD_PIN, NEEDED, PIN_NMI, "NMI exiting", "NMIs are lintel's"},
     {WORD_PIN, NEEDED, PIN_VIRTUAL_NMI, "virtual NMIs", "guests have their own masking"},
+    {WORD_PIN, WANTED, PIN_PREEMPTION_TIMER, "VMX-preemption timer", "lintel looks up from every guest"},
     {WORD_PROCESSOR, NEEDED, PROC_TSC_OFFSET, "TSC offsetting", "guests' counters start at 0"},
     {WORD_PROCESSOR, NEEDED, PROC_HLT, "HLT exiting", "an idle vCPU gives its CPU away"},
     {WORD_PROCESSOR, NEEDED, PROC_MWAIT, "MWAIT exiting", "would idle the CPU with the guest on it"},
@@ -168,6 +170,7 @@ int vmx_decide(const struct vmx_capabilities *c, char *why, size_t size)
     if (error)
         return error;
     f.must_lock = !(c->feature_control & FEATURE_CONTROL_LOCKED);
+    f.timer_shift = c->misc & MISC_TIMER_SHIFT;
     f.revision = (u32)(c->basic & BASIC_REVISION);
     /* With unrestricted guests PE and PG may be clear although the MSR says otherwise (A.7). */
     f.cr0_set = c->cr0_fixed0 & ~(CR0_PE | CR0_PG);

@@ -69,6 +69,7 @@ enum vmcs_field {
     VMCS_GUEST_INTERRUPTIBILITY = 0x4824,
     VMCS_GUEST_ACTIVITY = 0x4826,
     VMCS_GUEST_SYSENTER_CS = 0x482a,
+    VMCS_PREEMPTION_TIMER = 0x482e,
     /* 32-bit host state */
     VMCS_HOST_SYSENTER_CS = 0x4c00,
     /* natural-width control */
@@ -115,6 +116,7 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
 #define PIN_NMI                BIT(3)
 #define PIN_VIRTUAL_NMI        BIT(5)
+#define PIN_PREEMPTION_TIMER   BIT(6)
 /* Processor-based controls (25.6.2). */
 #define PROC_INTERRUPT_WINDOW BIT(2)
 #define PROC_TSC_OFFSET       BIT(3)

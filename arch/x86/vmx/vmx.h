@@ -13,7 +13,7 @@
 struct vmx_capabilities {
     u64 basic, feature_control;
     u64 pin, processor, processor2, exit, entry; /* allowed-0 in the low half, allowed-1 in the high half */
-    u64 ept_vpid;
+    u64 misc, ept_vpid;
     u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
     bool vmx; /* CPUID 1 ECX bit 5 */
 };
@@ -23,6 +23,7 @@ struct vmx_features {
     u32 revision;
     u32 pin, processor, processor2, exit, entry; /* the controls lintel uses */
     u64 ept_flags;                               /* of the EPT pointer */
+    u8 timer_shift;                              /* TSC ticks to those of the preemption timer */
     bool pages_1g, vpid, invept_single, invvpid_single, pause_loop;
     bool must_lock;           /* IA32_FEATURE_CONTROL is open: lintel sets and locks it */
     u64 cr0_owned, cr4_owned; /* bits the guest sees through the shadow */

@@ -17,7 +17,7 @@ section .text
 ;
 ; At entry: IF = 0, the vCPU is loaded, its VMCS is current and holds RIP, RSP, RFLAGS.
 ; Stack while the guest runs (HOST_RSP): [rsp] vcpu, [rsp + 8] launched, [rsp + 16] spare.
-; Physical interrupts end the guest's turn whatever IF says; they stay pending until lintel opens its own IF.
+; Physical interrupts end the guest's turn whatever IF says; they stay pending until they are taken behind the exit.
 ; The compiler's registers are saved once, not at each exit: vmx_handle_exit is called from here.
 global vmx_enter_guest
 vmx_enter_guest:
@@ -83,7 +83,9 @@ vmx_exit_entry:
     mov qword [rsp + 8], 1
     mov rbx, rax            ; the vCPU: the compiler keeps RBX, and the guest's is saved
     lea rbp, [rsp + 64]     ; where RBP was pushed: back traces lead past the guest to its scheduler
+    sti                     ; physical interrupts that wait are taken here, whatever ended the turn
     mov rdi, rax
+    cli
     call vmx_handle_exit
     mov rdi, rbx
     cmp dword [rbx + VCPU_REQUESTS], 0

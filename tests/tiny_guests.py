@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of tiny guests share: the pairs of engine and emulator, what an emulator can't do, judging TAP lines."""
+import re
+
+import pytest
+from support import MONITOR_KEY, MONITOR_PROMPT, ROOT
+
+# Options of tools/emulate.
+PAIRS = {
+    'svm-qemu': {'cpu': 'EPYC'},
+    'vmx-bochs': {'engine': 'vmx'},
+    'svm-bochs': {'emulator': 'bochs'},
+}
+# What runs on the other pairs alone: pair, tiny guest, a point of it (None: all of it), what the emulator does wrong.
+CANT = [
+    ('svm-bochs', 'triple', None, 'Bochs 2.7 does not intercept shutdown: it ends the whole machine'),
+    ('svm-bochs', 'spin_cli', None, 'Bochs 2.7 takes no physical interrupt while an SVM guest spins with IF = 0'),
+    ('svm-bochs', 'exceptions', 'DR6 names the breakpoint', 'Bochs 2.7 exits for #DB before it has written DR6'),
+]
+PLAN = re.compile(r'^1\.\.([0-9]+)\s*$', re.M)
+RESULT = re.compile(r'^(not )?ok ([0-9]+)\b *(.*?)\s*$', re.M)
+
+
+def cant(pair, guest, point=None):
+    """Why this pair can't do it, or None."""
+    return next((why for row_pair, row_guest, row_point, why in CANT
+                 if (row_pair, row_guest, row_point) == (pair, guest, point)), None)
+
+
+def skip_cant(pair, guest):
+    if cant(pair, guest):
+        pytest.skip("can't: " + cant(pair, guest))
+
+
+def is_hostile(source):
+    return '\n// hostile: ' in source.read_text()
+
+
+# A guest's source may say in its first lines what it needs, one pair per line:
+#     // conf: memory = 128M            a key of its [vm] section
+#     // hostile: how it ends           no TAP: it runs beside others
+GUESTS = sorted(path.stem for path in (ROOT / 'tests/guests').glob('*.c') if not is_hostile(path))
+CONF = re.compile(r'^// conf: *(\S+) *= *(.*?) *$', re.M)
+
+
+def guest(name, **keys):
+    """The [vm] section of a tiny guest."""
+    told = dict(CONF.findall((ROOT / 'tests/guests' / (name + '.c')).read_text()))
+    return {'kernel': name + '.elf', 'memory': '64M', **told, **keys}
+
+
+def vm_name(name):
+    return name.replace('_', '-')
+
+
+def judge_tap(text, pair='', name=''):
+    """Every planned point must be there once, in order, and be ok, but for what the emulator can't do."""
+    plans, results = PLAN.findall(text), RESULT.findall(text)
+    assert plans, 'the guest printed no TAP plan:\n' + text[-4000:]
+    excused = [point for row_pair, row_guest, point, _ in CANT if (row_pair, row_guest) == (pair, name) and point]
+    failed = ['not ok %s %s' % (number, what) for bad, number, what in results
+              if bad and not any(point in what for point in excused)]
+    assert not failed, '%s\n%s' % ('\n'.join(failed), text[-4000:])
+    assert [int(number) for _, number, _ in results] == list(range(1, int(plans[-1]) + 1)), text[-4000:]
+
+
+def console_of(machine, vm):
+    """Everything on a VM's console, replayed: no log line has come between its characters."""
+    machine.sendline('console ' + vm)
+    machine.expect(r'-- console of VM %s; [^\n]*\n' % re.escape(vm))
+    machine.send(MONITOR_KEY)
+    machine.expect(r'\r\n-- monitor; ')
+    text = machine.child.before.replace('\r', '')
+    machine.expect(MONITOR_PROMPT)
+    return text
+
+
+def wait_for_log(machine, *sentences, timeout=None):
+    """Until each of these has been in the log, in any order."""
+    while True:
+        missing = [one for one in sentences if not re.search(one, machine.output)]
+        if not missing:
+            return
+        machine.expect(missing, timeout)
