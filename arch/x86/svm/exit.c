@@ -111,8 +111,9 @@ static __attribute__((noinline)) bool decode_string_port(const struct vmcb_contr
 }
 
 /*
- * EXITINFO1 as 15.10.2 lays it out (one bit for a size of 1, 2, 4 bytes: its value is the size); EXITINFO2 holds the next RIP on
- * every CPU. IN and OUT are nine of ten exits of a Linux that boots: they go straight to their answer.
+ * EXITINFO1 as 15.10.2 lays it out (one bit for a size of 1, 2, 4 bytes: its value is the size); EXITINFO2
+ * holds the next RIP on every CPU. IN and OUT are nine of ten exits of a Linux that boots: they go straight
+ * to their answer.
  */
 static inline bool port_exit(struct vcpu *vcpu, const struct vmcb *vmcb, struct vmexit *x)
 {

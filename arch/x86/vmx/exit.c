@@ -104,8 +104,8 @@ static __attribute__((noinline)) bool decode_string_port(u32 qualification, stru
 }
 
 /*
- * Table 28-5: size - 1 in 2:0, direction 3, string 4, REP 5, port 31:16. IN and OUT are nine of ten exits of a Linux that boots: they go
- * straight to their answer.
+ * Table 28-5: size - 1 in 2:0, direction 3, string 4, REP 5, port 31:16. IN and OUT are nine of ten exits of
+ * a Linux that boots: they go straight to their answer.
  */
 static inline bool port_exit(struct vcpu *vcpu, struct vmexit *x)
 {

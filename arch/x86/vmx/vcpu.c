@@ -22,8 +22,9 @@
 #define PAUSE_WINDOW 4096 /* ticks of spinning before the vCPU offers its CPU to others */
 
 /*
- * The longest turn without an exit. Bochs 2.7 lets no physical interrupt end the turn of a guest that was entered
- * with IF = 0 until it changes IF; elsewhere this merely adds 250 exits a second to one that has no others.
+ * The longest turn without an exit. Bochs 2.7 lets no physical interrupt end the turn of a guest that was
+ * entered with IF = 0 until it changes IF; elsewhere this merely adds 250 exits a second to one that has no
+ * others.
  */
 #define TURN_US 4000
 

@@ -15,10 +15,10 @@ section .text
 
 ; void vmx_enter_guest(struct vcpu *vcpu /* rdi */, u64 launched /* rsi */);
 ;
-; At entry: IF = 0, the vCPU is loaded, its VMCS is current and holds RIP, RSP, RFLAGS.
-; Stack while the guest runs (HOST_RSP): [rsp] vcpu, [rsp + 8] launched, [rsp + 16] spare.
-; Physical interrupts end the guest's turn whatever IF says; they stay pending until they are taken behind the exit.
-; The compiler's registers are saved once, not at each exit: vmx_handle_exit is called from here.
+; At entry: IF = 0, the vCPU is loaded, its VMCS is current and holds RIP, RSP, RFLAGS. Stack while the guest
+; runs (HOST_RSP): [rsp] vcpu, [rsp + 8] launched, [rsp + 16] spare. Physical interrupts end the guest's turn
+; whatever IF says; they stay pending until they are taken behind the exit. The compiler's registers are saved
+; once, not at each exit: vmx_handle_exit is called from here.
 global vmx_enter_guest
 vmx_enter_guest:
     push rbp
