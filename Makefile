@@ -352,7 +352,7 @@ HEADER_CHECKS := $(patsubst %,$(BUILD)/header/%.ok,$(filter-out tests/%,$(HEADER
 # A header must compile alone, as C and in any order.
 $(BUILD)/header/%.ok: % $(BUILD)/.flags | $(RUN_PACKAGES)
 	@mkdir -p $(@D)
-	$(call SAY,HEADER)$(CC) $(CFLAGS) -Wno-unused -MMD -MP -MT $@ -MF $(@:.ok=.d) -fsyntax-only -include $< -x c /dev/null
+	$(call SAY,HEADER)$(CC) $(filter-out -fcallgraph-info%,$(CFLAGS)) -Wno-unused -MMD -MP -MT $@ -MF $(@:.ok=.d) -fsyntax-only -include $< -x c /dev/null
 	@touch $@
 
 .PHONY: headers floors format-check cppcheck tidy lint format
