@@ -113,6 +113,11 @@ static void capabilities_read(struct vmx_capabilities *c)
     c->cr4_fixed1 = capability(MSR_VMX_CR4_FIXED1);
 }
 
+static const char *yes_no(bool value)
+{
+    return value ? "yes" : "no";
+}
+
 int vmx_probe(char *why, size_t size)
 {
     struct vmx_capabilities capabilities = {0};
@@ -124,9 +129,14 @@ int vmx_probe(char *why, size_t size)
         return error;
     msr_map_build();
     log_info("VMX: revision %#x, 1 GiB pages %s, VPID %s, PAUSE-loop exiting %s, feature control %s",
-             vmx_features.revision, vmx_features.pages_1g ? "yes" : "no", vmx_features.vpid ? "yes" : "no",
-             vmx_features.pause_loop ? "yes" : "no",
+             vmx_features.revision, yes_no(vmx_features.pages_1g), yes_no(vmx_features.vpid),
+             yes_no(vmx_features.pause_loop),
              vmx_features.must_lock ? "set by lintel" : "set by the firmware");
+    log_info(
+        "VMX: found but not used: TPR shadow %s, APIC-register virtualisation %s, virtual-interrupt delivery %s, "
+        "posted interrupts %s",
+        yes_no(vmx_features.tpr_shadow), yes_no(vmx_features.apic_registers),
+        yes_no(vmx_features.interrupt_delivery), yes_no(vmx_features.posted_interrupts));
     return 0;
 }
 

@@ -169,6 +169,10 @@ int vmx_decide(const struct vmx_capabilities *c, char *why, size_t size)
         error = decide_ept(c, &f, why, size);
     if (error)
         return error;
+    f.tpr_shadow = c->processor >> 32 & PROC_TPR_SHADOW;
+    f.apic_registers = c->processor2 >> 32 & PROC2_APIC_REGISTERS;
+    f.interrupt_delivery = c->processor2 >> 32 & PROC2_INTERRUPT_DELIVERY;
+    f.posted_interrupts = c->pin >> 32 & PIN_POSTED_INTERRUPTS;
     f.must_lock = !(c->feature_control & FEATURE_CONTROL_LOCKED);
     f.timer_shift = c->misc & MISC_TIMER_SHIFT;
     f.revision = (u32)(c->basic & BASIC_REVISION);

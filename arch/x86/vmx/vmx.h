@@ -25,6 +25,8 @@ struct vmx_features {
     u64 ept_flags;                               /* of the EPT pointer */
     u8 timer_shift;                              /* TSC ticks to those of the preemption timer */
     bool pages_1g, vpid, invept_single, invvpid_single, pause_loop;
+    /* What the CPU has for a virtual local APIC: found, said, and left off (docs/hardware.md). */
+    bool tpr_shadow, apic_registers, interrupt_delivery, posted_interrupts;
     bool must_lock;           /* IA32_FEATURE_CONTROL is open: lintel sets and locks it */
     u64 cr0_owned, cr4_owned; /* bits the guest sees through the shadow */
     u64 cr0_set, cr4_set;     /* bits VMX operation wants set */
