@@ -47,7 +47,8 @@ static void choose_by_vendor(void)
         vendor == LETTERS('A', 'u', 't', 'h') || vendor == LETTERS('H', 'y', 'g', 'o') ? VMMCALL : VMCALL;
 }
 
-intptr_t lintel_call4(uintptr_t number, uintptr_t a, uintptr_t b, uintptr_t c, uintptr_t d)
+__attribute__((noinline)) intptr_t lintel_call4(uintptr_t number, uintptr_t a, uintptr_t b, uintptr_t c,
+                                                uintptr_t d)
 {
     if (chosen == BY_VENDOR)
         choose_by_vendor();

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""What calls do that their guest can't see: exceptions that a rewritten one saves, and text on the console."""
+import re
+
+import pytest
+from support import run_in_monitor, shut_down, to_monitor
+from tiny_guests import PAIRS, guest, skip_cant
+
+# The guest makes 1,000 calls at each of two places, one of which has the other vendor's instruction.
+CALLS = 1000
+CONF = {
+    'vm spin': {'kernel': 'spin_cli.elf', 'memory': '64M'},
+    'vm rewritten': {'kernel': 'hypercall_no_patch.elf', 'memory': '64M'},
+    'vm kept': {'kernel': 'hypercall_no_patch.elf', 'memory': '64M', 'hypercall_patch': 'no'},
+}
+
+
+def counts_of(machine, name):
+    return {reason: int(count) for count, reason in
+            re.findall(r'^ *([0-9]+)  (.+)$', run_in_monitor(machine, 'stats ' + name), re.M)}
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_a_place_costs_one_exception(emulator, pair):
+    skip_cant(pair, 'spin_cli')
+    machine = emulator(CONF, **PAIRS[pair])
+    ends = [r'VM rewritten: has powered itself off', r'VM kept: has powered itself off']
+    machine.expect('|'.join(ends))
+    machine.expect('|'.join(ends))
+    to_monitor(machine)
+    rewritten, kept = counts_of(machine, 'rewritten'), counts_of(machine, 'kept')
+    assert (rewritten['exception'], rewritten['hypercall']) == (1, 2 * CALLS - 1), rewritten
+    assert (kept['exception'], kept['hypercall']) == (CALLS, CALLS), kept
+    assert shut_down(machine) == 0
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_written_text_is_on_the_console(emulator, pair):
+    machine = emulator({'vm writer': guest('hypercall_console')}, **PAIRS[pair])
+    assert machine.wait(90) == 0
+    lines = machine.output.replace('\r', '').replace('\0', '').split('\n')
+    assert all(text in lines for text in ('written by a call', 'x' * 4095, '........across........')), lines
+    assert not any('MUST NOT APPEAR' in line for line in lines), lines
