@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import subprocess
 import time
 
 import pexpect
@@ -39,6 +40,34 @@ def words_of(text):
     """The words of the configuration, among them the names of files."""
     data = text if isinstance(text, bytes) else text.encode()
     return {word.strip(b'"').decode('latin-1') for word in data.replace(b'=', b' ').split()}
+
+
+def pack_iso(folder, conf, files=None, cmdline='', unchecked=False, lintel=None):
+    """Make folder/lintel.iso of a configuration and what it names; files={name: path or bytes} adds to the build's."""
+    text = conf_text(conf)
+    (folder / 'lintel.conf').write_bytes(text if isinstance(text, bytes) else text.encode())
+    wanted = {name: find_file(name) for name in words_of(text) if '/' not in name and find_file(name)}
+    for name, source in {**wanted, **(files or {})}.items():
+        if isinstance(source, bytes):
+            (folder / name).write_bytes(source)
+        else:
+            (folder / name).symlink_to(source)
+    iso = folder / 'lintel.iso'
+    command = [ROOT / 'tools/mkiso', folder / 'lintel.conf', '-o', iso, '--lintel', lintel or BUILD / 'lintel.elf',
+               '--cmdline', cmdline] + (['--unchecked'] if unchecked else [])
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return iso
+
+
+def emulate_command(iso, **options):
+    """tools/emulate with its options, written with _ for -. A list repeats the option, True gives it without a value."""
+    command = [ROOT / 'tools/emulate']
+    for name, value in {'timeout': TIMEOUT, **options}.items():
+        option = '--' + name.replace('_', '-')
+        for one in value if isinstance(value, list) else [value]:
+            command += [option] if one is True else ['%s=%s' % (option, one)]
+    return command + [iso]
 
 
 class Machine:

@@ -11,6 +11,7 @@ PAIRS = {
     'vmx-bochs': {'engine': 'vmx'},
     'svm-bochs': {'emulator': 'bochs'},
 }
+on_each_pair = pytest.mark.parametrize('pair', PAIRS)
 # What runs on the other pairs alone: pair, tiny guest, a point of it (None: all of it), what the emulator does wrong.
 CANT = [
     ('svm-bochs', 'triple', None, 'Bochs 2.7 does not intercept shutdown: it ends the whole machine'),
@@ -21,10 +22,10 @@ PLAN = re.compile(r'^1\.\.([0-9]+)\s*$', re.M)
 RESULT = re.compile(r'^(not )?ok ([0-9]+)\b *(.*?)\s*$', re.M)
 
 
-def cant(pair, guest, point=None):
-    """Why this pair can't do it, or None."""
-    return next((why for row_pair, row_guest, row_point, why in CANT
-                 if (row_pair, row_guest, row_point) == (pair, guest, point)), None)
+def cant(pair, guest):
+    """Why this pair can't run the guest, or None."""
+    return next((why for row_pair, row_guest, point, why in CANT
+                 if (row_pair, row_guest) == (pair, guest) and point is None), None)
 
 
 def skip_cant(pair, guest):
@@ -38,15 +39,20 @@ def is_hostile(source):
 
 # A guest's source may say in its first lines what it needs, one pair per line:
 #     // conf: memory = 128M            a key of its [vm] section
+#     // console: regular expression    what must stand on its console besides
 #     // hostile: how it ends           no TAP: it runs beside others
 GUESTS = sorted(path.stem for path in (ROOT / 'tests/guests').glob('*.c') if not is_hostile(path))
 CONF = re.compile(r'^// conf: *(\S+) *= *(.*?) *$', re.M)
+CONSOLE = re.compile(r'^// console: *(.*?) *$', re.M)
+
+
+def source_of(name):
+    return (ROOT / 'tests/guests' / (name + '.c')).read_text()
 
 
 def guest(name, **keys):
     """The [vm] section of a tiny guest."""
-    told = dict(CONF.findall((ROOT / 'tests/guests' / (name + '.c')).read_text()))
-    return {'kernel': name + '.elf', 'memory': '64M', **told, **keys}
+    return {'kernel': name + '.elf', 'memory': '64M', **dict(CONF.findall(source_of(name))), **keys}
 
 
 def vm_name(name):
@@ -62,6 +68,13 @@ def judge_tap(text, pair='', name=''):
               if bad and not any(point in what for point in excused)]
     assert not failed, '%s\n%s' % ('\n'.join(failed), text[-4000:])
     assert [int(number) for _, number, _ in results] == list(range(1, int(plans[-1]) + 1)), text[-4000:]
+
+
+def judge_guest(text, pair, name):
+    """The TAP lines, and what the head of the source asks for."""
+    judge_tap(text, pair, name)
+    for pattern in CONSOLE.findall(source_of(name)):
+        assert re.search(pattern, text), 'no %r in:\n%s' % (pattern, text[-4000:])
 
 
 def console_of(machine, vm):

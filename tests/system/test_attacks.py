@@ -2,19 +2,19 @@
 """Guests that want the machine for themselves, each beside one that must not feel it."""
 import re
 
-from support import MONITOR_KEY
+from support import MONITOR_KEY, MONITOR_PROMPT
+from tiny_guests import PAIRS, console_of, guest, judge_tap, on_each_pair
 
 GOOD_ENDS = 'VM good: has powered itself off'
 PATIENCE_S = 60
 
 
-def beside_good(emulator, attacker, **keys):
+def beside_good(emulator, pair, attacker, **keys):
     """The attacker and the test of clocks on one CPU; the latter must come to its end, all points ok."""
-    machine = emulator({'vm bad': {'kernel': attacker + '.elf', 'memory': '64M', **keys},
-                        'vm good': {'kernel': 'timers.elf', 'memory': '64M'}})
+    machine = emulator({'vm bad': guest(attacker, **keys), 'vm good': guest('timers')}, **PAIRS[pair])
     machine.expect(GOOD_ENDS, PATIENCE_S)
     machine.send(MONITOR_KEY)
-    machine.expect('lintel> ', PATIENCE_S)
+    machine.expect(MONITOR_PROMPT, PATIENCE_S)
     return machine
 
 
@@ -23,38 +23,30 @@ def shut_down(machine):
     assert machine.wait(PATIENCE_S) == 0, machine.output[-4000:]
 
 
-def good_console(machine):
-    machine.sendline('console good')
-    machine.expect('-- console of VM good')
-    machine.send(MONITOR_KEY)
-    machine.expect('-- monitor; ')
-    text = machine.child.before.replace('\r', '')
-    machine.expect('lintel> ')
-    return text
-
-
-def test_endless_delivery(emulator):
+@on_each_pair
+def test_endless_delivery(pair, emulator):
     """Host interrupts are taken although every entry ends within the delivery of the event it injects."""
-    machine = beside_good(emulator, 'endless_delivery')
-    text = good_console(machine)
-    assert '\nok 1' in text and not re.search(r'^not ok', text, re.M), text
+    machine = beside_good(emulator, pair, 'endless_delivery')
+    judge_tap(console_of(machine, 'good'))
     shut_down(machine)
 
 
-def test_flood_of_lies(emulator):
+@on_each_pair
+def test_flood_of_lies(pair, emulator):
     """A guest that prints lintel's last words for ever: the tool goes on, the operator gets the prompt, others run."""
-    machine = beside_good(emulator, 'flood')
+    machine = beside_good(emulator, pair, 'flood')
     assert '[lintel~] panic: not at all' in machine.output
     assert '[lintel] panic' not in machine.output
     machine.sendline('vm list')
     machine.expect(r'bad +running ', PATIENCE_S)
-    machine.expect('lintel> ', PATIENCE_S)
+    machine.expect(MONITOR_PROMPT, PATIENCE_S)
     shut_down(machine)
 
 
-def test_reset_storm(emulator):
+@on_each_pair
+def test_reset_storm(pair, emulator):
     """A guest that only resets itself gets its share of the CPU, and few lines of the log."""
-    machine = beside_good(emulator, 'reset_storm')
+    machine = beside_good(emulator, pair, 'reset_storm')
     machine.expect(r'VM bad: reset \(reset by port 0xcf9\), as [0-9]+ times before it', PATIENCE_S)
     assert machine.output.count('VM bad: reset') < 200
     shut_down(machine)
@@ -70,7 +62,7 @@ def test_astray(emulator):
            for way in WAYS_ASTRAY}
     machine = emulator({**vms, 'vm good': {'kernel': 'timers.elf', 'memory': '64M'}})
     machine.expect(GOOD_ENDS, PATIENCE_S)
-    machine.expect('lintel> ', PATIENCE_S)
+    machine.expect(MONITOR_PROMPT, PATIENCE_S)
     for way in WAYS_ASTRAY:
         assert re.search(r'VM %s: stopped: .*\w' % way.replace('_', '-'), machine.output), way
     shut_down(machine)
