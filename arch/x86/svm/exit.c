@@ -218,6 +218,21 @@ static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, struct svm_
     }
 }
 
+/*
+ * A host interrupt came between STI and the HLT behind it. QEMU 7.2 loads no shadow at VMRUN: what became due
+ * meanwhile would be delivered before HLT, which then slept over it for ever. Nothing may come in between on
+ * any CPU, so HLT is next, and it exits anyway: let it be this exit. (The host has taken its interrupt.)
+ */
+static __attribute__((noinline, cold)) void decode_shadowed(struct vcpu *vcpu, struct vmexit *x)
+{
+    u8 byte;
+
+    if (emulate_fetch_bytes(vcpu, &byte, 1) != 1 || byte != reasons[VMEXIT_HLT].opcode.bytes)
+        return;
+    x->kind = EXIT_HLT;
+    x->length = reasons[VMEXIT_HLT].opcode.length;
+}
+
 /* Decode; false when nothing is left to dispatch: the guest is entered again. */
 static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vmexit *x)
 {
@@ -240,8 +255,11 @@ static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vme
     x->kind = row->kind;
     x->exception.vector = row->vector;
     x->length = 0;
-    if (row->opcode.length == 0)
+    if (row->opcode.length == 0) {
+        if (unlikely(control->shadow & SHADOW_INTERRUPT) && (code == VMEXIT_INTR || code == VMEXIT_NMI))
+            decode_shadowed(vcpu, x);
         return true;
+    }
     x->length = opcode_length(vcpu, vmcb, &row->opcode);
     /* 0: another vCPU changed the bytes or the mapping between exit and fetch: let the CPU look again. */
     return x->length != 0;

@@ -7,8 +7,6 @@
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/svm/svm.h"
 
-#define SHADOW_INTERRUPT BIT(0)
-
 static const u64 event_types[] = {
     [EVENT_INTERRUPT] = EVENT_TYPE_INTERRUPT,
     [EVENT_NMI] = EVENT_TYPE_NMI,

@@ -80,6 +80,9 @@
 #define V_IGNORE_TPR            BIT(20)
 #define V_INTR_MASKING          BIT(24)
 
+/* Interrupt shadow, offset 0x68 */
+#define SHADOW_INTERRUPT BIT(0)
+
 /* EVENTINJ and EXITINTINFO (15.20, 15.7.2) */
 #define EVENT_VECTOR         BITS(7, 0)
 #define EVENT_TYPE_SHIFT     8
