@@ -7,7 +7,7 @@
 #include "lib/tap.h"
 
 #define VECTOR_TIMER 0x60
-#define ROUNDS       6000u
+#define ROUNDS       40000u
 #define STEP_TICKS   37u
 #define MOST_TICKS   60000u
 
