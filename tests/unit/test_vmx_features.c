@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 // sources: arch/x86/vmx/features.c hv/lib/printf.c hv/lib/string.c
-/* The verdicts on a CPU's VMX: what lintel refuses and by which name, what it uses. Values as CPU models report them. */
+/*
+ * The verdicts on a CPU's VMX: what lintel refuses and by which name, what it uses. Values as CPU models
+ * report them.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,7 +87,9 @@ static void test_models(void **state)
 
 #define AT(field) offsetof(struct vmx_capabilities, field)
 
-/* SDM 3C, tables 25-5 to 25-8, 25-13, 25-15: what must be allowed to be 1, and what must be allowed to be 0. */
+/*
+ * SDM 3C, tables 25-5 to 25-8, 25-13, 25-15: what must be allowed to be 1, and what must be allowed to be 0.
+ */
 static const struct control {
     size_t word;
     u8 bit;
