@@ -122,6 +122,11 @@ u32 host_lapic_id(void)
     return use_x2apic ? id : id >> 24;
 }
 
+void host_lapic_look_again(void)
+{
+    lapic_write(LAPIC_TPR, 0);
+}
+
 void host_lapic_eoi(void)
 {
     lapic_write(LAPIC_EOI, 0);

@@ -6,6 +6,7 @@
  */
 #include "hv/run/exit.h"
 #include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/lapic.h"
 #include "arch/x86/svm/svm.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
@@ -346,8 +347,16 @@ void svm_handle_exit(struct vcpu *vcpu)
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
 bool svm_prepare_entry(struct vcpu *vcpu)
 {
-    bool enter = exit_prepare_entry(vcpu);
+    bool enter;
 
+    /*
+     * An entry with V_IRQ writes QEMU 7.2's word of interrupt requests without its lock: a physical interrupt
+     * that another thread raises at that moment is gone, though the local APIC has it, and a guest that
+     * spins next would never be ended.
+     */
+    if (vmcb_v_intr(svm_of(vcpu)) & V_IRQ)
+        host_lapic_look_again();
+    enter = exit_prepare_entry(vcpu);
     if (enter)
         svm_flush_due(svm_of(vcpu));
     check_clean(svm_of(vcpu));
