@@ -22,8 +22,6 @@
 
 #include "hv/lib/string.h"
 
-#include <asm-generic/errno.h>
-
 /* Eight bytes at any address. */
 typedef u64 __attribute__((aligned(1), may_alias)) loose_u64;
 
@@ -168,38 +166,4 @@ size_t string_copy(char *to, const char *from, size_t size)
     memcpy(to, from, kept);
     to[kept] = 0;
     return length;
-}
-
-/* The value of a digit, or a number no base reaches. */
-static unsigned digit_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return (unsigned)(c - '0');
-    if (c >= 'a' && c <= 'f')
-        return (unsigned)(c - 'a') + 10;
-    if (c >= 'A' && c <= 'F')
-        return (unsigned)(c - 'A') + 10;
-    return 255;
-}
-
-int string_to_u64(const char *text, u64 *value)
-{
-    unsigned base = 10;
-    u64 sum = 0;
-
-    if (text[0] == '0' && (text[1] == 'x' || text[1] == 'X')) {
-        base = 16;
-        text += 2;
-    }
-    if (!*text)
-        return -EINVAL;
-    for (; *text; text++) {
-        unsigned digit = digit_value(*text);
-
-        if (digit >= base || __builtin_mul_overflow(sum, base, &sum) ||
-            __builtin_add_overflow(sum, digit, &sum))
-            return -EINVAL;
-    }
-    *value = sum;
-    return 0;
 }

@@ -18,10 +18,4 @@ char *strchr(const char *text, int c);
 /* Copy at most size - 1 characters and always end with NUL; returns strlen(from): >= size tells of a cut. */
 size_t string_copy(char *to, const char *from, size_t size);
 
-/*
- * Parse a whole unsigned number: decimal, or hexadecimal with 0x. 0, or -EINVAL when text is empty, has
- * other characters, or does not fit 64 bits.
- */
-int string_to_u64(const char *text, u64 *value);
-
 #endif

@@ -147,41 +147,6 @@ static void test_string_copy_ends_with_nul_and_tells_of_a_cut(void **state)
     assert_string_equal(to, "");
 }
 
-static void test_numbers(void **state)
-{
-    static const struct {
-        const char *text;
-        int result;
-        u64 value;
-    } rows[] = {
-        {"0", 0, 0},
-        {"0042", 0, 42}, /* no octal */
-        {"18446744073709551615", 0, ~0ull},
-        {"18446744073709551616", -EINVAL, 0},
-        {"99999999999999999999", -EINVAL, 0},
-        {"0x0", 0, 0},
-        {"0XffffFFFFffffFFFF", 0, ~0ull},
-        {"0x10000000000000000", -EINVAL, 0},
-        {"", -EINVAL, 0},
-        {"0x", -EINVAL, 0},
-        {"-1", -EINVAL, 0},
-        {"+1", -EINVAL, 0},
-        {" 1", -EINVAL, 0},
-        {"1 ", -EINVAL, 0},
-        {"1f", -EINVAL, 0},
-        {"0x1g", -EINVAL, 0},
-    };
-    u64 value;
-    size_t i;
-
-    (void)state;
-    for (i = 0; i < ARRAY_SIZE(rows); i++) {
-        value = 0;
-        assert_int_equal(string_to_u64(rows[i].text, &value), rows[i].result);
-        assert_true(value == rows[i].value);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,7 +156,6 @@ int main(void)
         cmocka_unit_test(test_memcmp_orders_like_the_c_library),
         cmocka_unit_test(test_text_functions),
         cmocka_unit_test(test_string_copy_ends_with_nul_and_tells_of_a_cut),
-        cmocka_unit_test(test_numbers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,15 +93,3 @@ int host_ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, boo
     spinlock_release(&ioapic_lock);
     return 0;
 }
-
-void host_ioapic_mask(u32 gsi)
-{
-    u32 input;
-    const struct ioapic *ioapic = ioapic_find(gsi, &input);
-
-    if (!ioapic)
-        return;
-    spinlock_take(&ioapic_lock);
-    ioapic_write(ioapic, REGISTER_ENTRY_LOW(input), ENTRY_MASKED);
-    spinlock_release(&ioapic_lock);
-}

@@ -15,6 +15,5 @@ struct ioapic_description {
 int host_ioapic_init(const struct ioapic_description *descriptions, unsigned count);
 /* Route a global system interrupt; -ENODEV when no IOAPIC has it. */
 int host_ioapic_route(u32 gsi, u8 vector, u32 apic_id, bool level_triggered, bool active_low);
-void host_ioapic_mask(u32 gsi);
 
 #endif
