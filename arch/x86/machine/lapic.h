@@ -14,7 +14,7 @@ int host_lapic_init(void);
 void host_lapic_enable(void);
 u32 host_lapic_id(void);
 void host_lapic_eoi(void);
-/* Let it compare what waits with the priority once more, which changes nothing where no interrupt was lost. */
+/* Let it compare what waits with the priority once more: changes nothing where no interrupt was lost. */
 void host_lapic_look_again(void);
 /* Fixed interrupt to one CPU. */
 void host_lapic_send_ipi(u32 apic_id, u8 vector);
