@@ -54,6 +54,8 @@ def megabytes(size):
 
 
 class Machine(Child):
+    ends_at_reset = False
+
     def __init__(self, options, folder):
         self.serial, slave = pty.openpty()
         tty.setraw(slave)

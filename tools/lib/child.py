@@ -9,6 +9,7 @@ import time
 
 class Child:
     """The process is always ended by its own id, whatever happens to the tool."""
+    ends_at_reset = True
 
     def __init__(self, command, folder, **popen):
         self.name = command[0]
