@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of all tests: `make_iso` packs a configuration, `emulator` boots one, `debian` boots a guest to its prompt."""
+import re
+
 import pytest
 from support import INIT_REACHED, PROMPT, Machine, debian_keys, emulate_command, pack_iso
 
@@ -53,3 +55,24 @@ def debian(emulator):
         return machine
 
     return start
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What `make matrix` has found: a row per machine, a column per test."""
+    words = {'passed': 'passed', 'failed': 'failed', 'error': 'failed', 'skipped': "can't"}
+    table = {}
+    for outcome, word in words.items():
+        for report in terminalreporter.getreports(outcome):
+            found = re.search(r'test_matrix\.py::test_(\w+)\[(.*)\]$', report.nodeid)
+            if found and (report.when == 'call' or outcome != 'passed'):
+                table.setdefault(found.group(2), {})[found.group(1)] = word
+    if not table:
+        return
+    terminalreporter.section('matrix')
+    terminalreporter.line('%-40s %-8s %-8s %-8s' % ('machine', 'tiny', 'debian', 'refused'))
+    for machine, results in table.items():
+        cells = [results.get(test, results.get('cant', '-')) for test in ('tiny', 'debian', 'refused')]
+        terminalreporter.line(('%-40s %-8s %-8s %-8s' % (machine, *cells)).rstrip())
+    counts = [sum(word == one for results in table.values() for one in results.values())
+              for word in ('passed', 'failed', "can't")]
+    terminalreporter.line("%d passed, %d failed, %d can't" % tuple(counts))

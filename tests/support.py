@@ -142,6 +142,8 @@ class Machine:
 
 INIT_REACHED = 'lintel guest: init reached'
 PROMPT = 'guest# '
+# Kernel parameters for slow emulators: no self-tests of ciphers, no calibrations.
+QUICK = '"console=ttyS0,115200 loglevel=5 cryptomgr.notests tsc=reliable no_timer_check mitigations=off"'
 MONITOR_KEY = '\x1d'
 
 

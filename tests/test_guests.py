@@ -3,13 +3,11 @@
 
 On QEMU each boots alone. Bochs needs seconds to boot, so there all of them are VMs of one boot.
 """
-import pexpect
 import pytest
-from support import MONITOR_PROMPT, Machine, emulate_command, pack_iso, to_monitor
-from tiny_guests import CANT, GUESTS, PAIRS, console_of, guest, judge_guest, skip_cant, vm_name
+from support import Machine, emulate_command, pack_iso
+from tiny_guests import ALL_GUESTS, CANT, GUESTS, PAIRS, guest, judge_guest, run_all, skip_cant, vm_name
 
 PATIENCE_S = 90     # a guest alone needs about three seconds
-PATIENCE_ALL_S = 300
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
 
 
@@ -22,18 +20,6 @@ def test_guest_alone(name, emulator):
     assert status == 0, 'the guest passed, but the machine ended with %s:\n%s' % (status, output[-4000:])
 
 
-def run_all(machine):
-    """Boot every guest that the pair can do; returns name -> its console. One that hangs spoils no other's result."""
-    if machine.expect(['No VM runs any more', pexpect.TIMEOUT], PATIENCE_ALL_S) is pexpect.TIMEOUT:
-        to_monitor(machine)
-    else:
-        machine.expect(MONITOR_PROMPT)
-    consoles = {name: console_of(machine, vm_name(name)) for name in GUESTS}
-    machine.sendline('shutdown')
-    machine.wait()
-    return consoles
-
-
 @pytest.fixture(scope='module')
 def consoles(tmp_path_factory):
     """consoles(pair) -> name -> console, of one boot per pair."""
@@ -41,9 +27,7 @@ def consoles(tmp_path_factory):
 
     def get(pair):
         if pair not in known:
-            # The last VM stops by a fault, which keeps the machine for the monitor.
-            vms = {'vm ' + vm_name(name): guest(name) for name in GUESTS + ['hole']}
-            machine = Machine(emulate_command(pack_iso(tmp_path_factory.mktemp(pair), vms), **PAIRS[pair]))
+            machine = Machine(emulate_command(pack_iso(tmp_path_factory.mktemp(pair), ALL_GUESTS), **PAIRS[pair]))
             try:
                 known[pair] = run_all(machine)
             except BaseException as error:

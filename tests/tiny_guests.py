@@ -2,8 +2,9 @@
 """What the tests of tiny guests share: the pairs of engine and emulator, what an emulator can't do, judging TAP lines."""
 import re
 
+import pexpect
 import pytest
-from support import MONITOR_KEY, MONITOR_PROMPT, ROOT
+from support import MONITOR_KEY, MONITOR_PROMPT, ROOT, to_monitor
 
 # Options of tools/emulate.
 PAIRS = {
@@ -18,6 +19,7 @@ CANT = [
     ('svm-bochs', 'spin_cli', None, 'Bochs 2.7 takes no physical interrupt while an SVM guest spins with IF = 0'),
     ('svm-bochs', 'exceptions', 'DR6 names the breakpoint', 'Bochs 2.7 exits for #DB before it has written DR6'),
 ]
+PATIENCE_ALL_S = 300
 PLAN = re.compile(r'^1\.\.([0-9]+)\s*$', re.M)
 RESULT = re.compile(r'^(not )?ok ([0-9]+)\b *(.*?)\s*$', re.M)
 
@@ -59,6 +61,10 @@ def vm_name(name):
     return name.replace('_', '-')
 
 
+# The last VM stops by a fault, which keeps the machine for the monitor.
+ALL_GUESTS = {'vm ' + vm_name(name): guest(name) for name in GUESTS + ['hole']}
+
+
 def judge_tap(text, pair='', name=''):
     """Every planned point must be there once, in order, and be ok, but for what the emulator can't do."""
     plans, results = PLAN.findall(text), RESULT.findall(text)
@@ -95,3 +101,15 @@ def wait_for_log(machine, *sentences, timeout=None):
         if not missing:
             return
         machine.expect(missing, timeout)
+
+
+def run_all(machine):
+    """Of a machine with ALL_GUESTS: name -> its console. One that hangs spoils no other's result."""
+    if machine.expect(['No VM runs any more', pexpect.TIMEOUT], PATIENCE_ALL_S) is pexpect.TIMEOUT:
+        to_monitor(machine)
+    else:
+        machine.expect(MONITOR_PROMPT)
+    consoles = {name: console_of(machine, vm_name(name)) for name in GUESTS}
+    machine.sendline('shutdown')
+    machine.wait()
+    return consoles

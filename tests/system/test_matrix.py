@@ -1,30 +1,103 @@
 # SPDX-License-Identifier: MIT
-"""One Debian guest from power-on to power-off on every machine that the emulators here can be."""
+"""make matrix: every CPU model, firmware, machine type and memory size that the emulators here can be.
+
+On each machine the tiny guests run (all of them as VMs of one boot), on one of each kind Debian from power-on to
+power-off, and a CPU that lacks what lintel needs is refused with a sentence. The rows end as a table (conftest.py).
+"""
+import re
+
 import pytest
-from support import run_in_guest
+from support import QUICK, run_in_guest
+from tiny_guests import ALL_GUESTS, GUESTS, judge_guest, run_all
 
-# name, options of tools/emulate, why the row is here
-MACHINES = [
-    ('epyc-bios', {}, 'the machine of make run'),
-    ('epyc-uefi', {'firmware': 'uefi'}, 'another loader, memory map and ACPI tables'),
-    ('epyc-vgif', {'cpu': 'EPYC,+vgif'}, 'virtual GIF offered'),
-    ('max-bios', {'cpu': 'max,-la57'}, 'every feature that QEMU has'),
-    ('max-uefi', {'cpu': 'max,-la57', 'firmware': 'uefi'}, 'the same behind UEFI'),
-    ('qemu64', {'cpu': 'qemu64,+npt'}, 'the least: no 1 GiB pages'),
-    ('epyc-rome', {'cpu': 'EPYC-Rome'}, 'a newer model'),
+pytestmark = pytest.mark.matrix
+
+PC = {'qemu_arg': ['-M', 'pc']}
+UEFI = {'firmware': 'uefi'}
+QEMU_MODELS = {
+    'epyc': 'EPYC',                                      # the machine of make run
+    'epyc-vgif': 'EPYC,+vgif',                           # virtual GIF offered
+    'epyc-rome': 'EPYC-Rome',                            # a newer one
+    'qemu64': 'qemu64,+npt',                             # the least: no 1 GiB pages
     # With XSAVE this model hangs QEMU 7.2 itself as soon as CR4.OSXSAVE is set, under bare Linux as well.
-    ('opteron', {'cpu': 'Opteron_G5,+npt,-xsave'}, 'an old model, without XSAVE'),
-    ('phenom', {'cpu': 'phenom,+npt'}, 'an older one'),
-    ('many-cpus', {'cpus': 4}, 'CPUs that are not started stay quiet'),
-    ('much-memory', {'memory': '6G'}, 'RAM above 4 GiB'),
-    ('bochs-ryzen', {'emulator': 'bochs', 'memory': '2G'}, 'the second opinion on SVM: next RIP saved, other bugs'),
-]
+    'opteron': 'Opteron_G5,+npt,-xsave',                 # an old model, without XSAVE
+    'phenom': 'phenom,+npt',                             # an older one
+    'max': 'max,-la57',                                  # every feature that QEMU has
+    'max-intel': 'max,vendor=GenuineIntel,-la57',        # the engine is chosen by features, not by the vendor
+}
+BOCHS_VMX_MODELS = ['corei5_arrandale_m520', 'corei7_sandy_bridge_2600k', 'corei7_ivy_bridge_3770k',
+                    'corei7_haswell_4770', 'broadwell_ult', 'corei7_skylake_x', 'corei3_cnl', 'corei7_icelake_u',
+                    'tigerlake']
+BOCHS_SVM_MODELS = ['ryzen', 'zambezi', 'trinity_apu', 'phenom_8650_toliman']
+MEMORY_SIZES = ['384M', '1G', '3G', '4G', '6G']
 
 
-@pytest.mark.matrix
-@pytest.mark.parametrize('options', [row[1] for row in MACHINES], ids=[row[0] for row in MACHINES])
-def test_debian(options, debian):
-    machine = debian(**options)
-    assert run_in_guest(machine, 'echo sum $((6 * 7))') == 'sum 42\n'
-    machine.sendline('poweroff -f')
-    assert machine.wait() == 0
+def qemu_machines():
+    return {'qemu %s %s %s' % (name, firmware, board): {'cpu': model, **more, **chips}
+            for name, model in QEMU_MODELS.items()
+            for firmware, more in (('bios', {}), ('uefi', UEFI))
+            for board, chips in (('q35', {}), ('pc', PC))}
+
+
+def bochs_machines(engine, models):
+    return {'bochs %s %s' % (engine, model): {'engine': engine, 'emulator': 'bochs', 'cpu': model} for model in models}
+
+
+def sizes(name, options, memory_sizes):
+    return {'%s %s' % (name, memory): {**options, 'memory': memory} for memory in memory_sizes}
+
+
+TINY = {**qemu_machines(), **bochs_machines('vmx', BOCHS_VMX_MODELS), **bochs_machines('svm', BOCHS_SVM_MODELS),
+        'qemu epyc 4 cpus': {'cpu': 'EPYC', 'cpus': 4},
+        'bochs vmx corei7_haswell_4770 2 cpus': {'engine': 'vmx', 'cpus': 2}}
+DEBIAN = {**{name: options for name, options in qemu_machines().items()
+             if name.endswith('bios q35') or name.startswith('qemu epyc ')},
+          **sizes('qemu epyc bios q35', {}, MEMORY_SIZES), **sizes('qemu epyc uefi q35', UEFI, MEMORY_SIZES),
+          **bochs_machines('vmx', ['corei7_haswell_4770', 'corei7_skylake_x', 'corei7_icelake_u']),
+          **bochs_machines('svm', ['ryzen']),
+          # The BIOS of Bochs tells of no memory above 4 GiB.
+          **sizes('bochs vmx corei7_haswell_4770', {'engine': 'vmx'}, ['384M', '1G', '4G'])}
+REFUSED = {
+    'qemu qemu64 without npt': ({'cpu': 'qemu64'}, 'SVM has no nested paging'),
+    'qemu qemu64 without svm': ({'cpu': 'qemu64,-svm'}, 'the CPU has no SVM'),
+    'qemu 32 bits': ({'cpu': 'athlon'}, 'this CPU has no long mode'),
+    'bochs vmx bx_generic': ({'engine': 'vmx', 'cpu': 'bx_generic'}, 'VMX'),
+    'bochs vmx core2_penryn_t9600': ({'engine': 'vmx', 'cpu': 'core2_penryn_t9600'}, 'VMX can\'t do "EPT"'),
+    'bochs vmx corei5_lynnfield_750': ({'engine': 'vmx', 'cpu': 'corei5_lynnfield_750'},
+                                       'VMX can\'t do "unrestricted guest"'),
+    'bochs svm turion64_tyler': ({'emulator': 'bochs', 'cpu': 'turion64_tyler'}, 'SVM has no nested paging'),
+}
+CANT = {
+    'qemu vmx': 'TCG emulates no VMX',
+    'bochs uefi': 'Bochs boots by its BIOS alone',
+    'bochs q35': 'Bochs is an i440fx machine',
+    'bochs 6G': 'the BIOS of Bochs tells of no memory above 4 GiB',
+}
+
+
+@pytest.mark.parametrize('machine', TINY)
+def test_tiny(machine, emulator):
+    consoles = run_all(emulator(ALL_GUESTS, **TINY[machine]))
+    for name in GUESTS:
+        judge_guest(consoles[name], 'svm-bochs' if 'bochs svm' in machine else '', name)
+
+
+@pytest.mark.parametrize('machine', DEBIAN)
+def test_debian(machine, debian):
+    shell = debian({'cmdline': QUICK, 'memory': '256M'}, **DEBIAN[machine])
+    assert run_in_guest(shell, 'echo sum $((6 * 7))') == 'sum 42\n'
+    shell.sendline('poweroff -f')
+    assert shell.wait() == 0
+
+
+@pytest.mark.parametrize('machine', REFUSED)
+def test_refused(machine, emulator):
+    options, sentence = REFUSED[machine]
+    halted = emulator({'vm tiny': {'kernel': 'hypercall.elf', 'memory': '64M'}}, **options)
+    assert halted.wait() == 1
+    assert re.search(r'\[lintel\] halted: .*' + re.escape(sentence), halted.output), halted.output
+
+
+@pytest.mark.parametrize('machine', CANT)
+def test_cant(machine):
+    pytest.skip("can't: " + CANT[machine])
