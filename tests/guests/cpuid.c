@@ -87,7 +87,8 @@ void guest_main(void)
     ok(!(c.eax | c.ebx | c.ecx | c.edx), "the SVM leaf is empty");
     ok(is_kvm(0x40000000), "0x40000000 says KVM");
     ok(!is_kvm(0x40000100), "0x40000100 does not");
-    ok(cpuid(0, 0).eax >= 0xd, "the highest leaf is %x", cpuid(0, 0).eax);
+    /* d is XSAVE's; what lintel itself models reaches to b on every CPU. */
+    ok(cpuid(0, 0).eax >= (cpuid(1, 0).ecx & BIT(26) ? 0xd : 0xb), "the highest leaf is %x", cpuid(0, 0).eax);
     ok((cpuid(1, 0).ebx >> 24) == lapic_read(LAPIC_ID) >> 24, "leaf 1 has the local APIC's ID");
     ok(osxsave_follows(), "OSXSAVE follows CR4");
     ok(TRY("monitor", : : "a"(&c), "c"(0), "d"(0)) == VECTOR_UD, "MONITOR is #UD");
