@@ -5,7 +5,7 @@ On QEMU each boots alone. Bochs needs seconds to boot, so there all of them are 
 """
 import pytest
 from support import Machine, emulate_command, pack_iso
-from tiny_guests import ALL_GUESTS, CANT, GUESTS, PAIRS, guest, judge_guest, run_all, skip_cant, vm_name
+from tiny_guests import CANT, GUESTS, PAIRS, all_guests, guest, judge_guest, run_all, skip_cant, vm_name
 
 PATIENCE_S = 90     # a guest alone needs about three seconds
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
@@ -27,7 +27,7 @@ def consoles(tmp_path_factory):
 
     def get(pair):
         if pair not in known:
-            machine = Machine(emulate_command(pack_iso(tmp_path_factory.mktemp(pair), ALL_GUESTS), **PAIRS[pair]))
+            machine = Machine(emulate_command(pack_iso(tmp_path_factory.mktemp(pair), all_guests(pair)), **PAIRS[pair]))
             try:
                 known[pair] = run_all(machine)
             except BaseException as error:

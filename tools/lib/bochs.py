@@ -20,6 +20,8 @@ MODELS = {'svm': 'ryzen', 'vmx': 'corei7_haswell_4770'}
 TYPED_AT_ONCE, TYPING_PAUSE_S = 8, 0.02
 # Instructions per virtual second. With several CPUs idle ones are stepped too, so their seconds must be cheap.
 IPS_ONE_CPU, IPS_MANY_CPUS = 100000000, 20000000
+# Megabytes that Bochs itself holds; more of the guest's go to a file.
+HOST_MEMORY_MAX = 2048
 SIZE_UNITS = {'': 1, 'M': 1, 'G': 1024}
 
 CONFIG = """\
@@ -29,7 +31,7 @@ vga: extension=none
 sound: driver=dummy
 speaker: enabled=0
 cpu: model={model}, count={cpus}, ips={ips}, reset_on_triple_fault=0, ignore_bad_msrs=1
-memory: guest={memory}, host={memory}
+memory: guest={memory}, host={host_memory}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 pci: enabled=1, chipset=i440fx
@@ -66,6 +68,7 @@ class Machine(Child):
             file.write(CONFIG.format(
                 model=options.cpu or MODELS[options.engine], cpus=options.cpus,
                 ips=IPS_ONE_CPU if options.cpus == 1 else IPS_MANY_CPUS, memory=megabytes(options.memory),
+                host_memory=min(megabytes(options.memory), HOST_MEMORY_MAX),
                 iso=os.path.abspath(options.iso), serial=os.ttyname(slave), log=os.path.join(folder, 'log')))
         with open(commands, 'w') as file:
             file.write('c\nquit\n')
