@@ -115,6 +115,25 @@ static bool size_parse(struct span size, u64 *bytes)
     return *bytes >= MEMORY_MIN && IS_ALIGNED(*bytes, PAGE_SIZE);
 }
 
+static bool is_range(const char *type)
+{
+    const char *dot = strchr(type, '.');
+
+    return dot && dot[1] == '.';
+}
+
+/* A number within "least..most". */
+static bool range_parse(const char *range, struct span digits, u64 *number)
+{
+    struct span most, least = span_cut(span_of(range), '.', &most);
+    u64 low, high;
+
+    most.at++; /* the second dot */
+    most.length--;
+    return number_parse(least, &low) && number_parse(most, &high) && number_parse(digits, number) &&
+           *number >= low && *number <= high;
+}
+
 /* The place of word in "first|second|third". */
 static bool word_parse(struct span words, struct span word, u64 *place)
 {
@@ -136,8 +155,8 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
         return text.length < VM_CMDLINE_MAX;
     if (strcmp(key->type, "size") == 0)
         return size_parse(text, &value->number);
-    if (strcmp(key->type, "number") == 0)
-        return number_parse(text, &value->number) && value->number == 1;
+    if (is_range(key->type))
+        return range_parse(key->type, text, &value->number);
     return word_parse(span_of(strcmp(key->type, "yes_no") == 0 ? "no|yes" : key->type), text, &value->number);
 }
 

@@ -141,7 +141,7 @@ MISTAKES = [
     '15: vm odd: memory = 65537K is wrong',
     '18: vm more: memory = 99999999999G is wrong',
     '21: vm unknown: there is no key "speed"; right would be one of kernel, ',
-    '24: vm words: vcpus = many is wrong; right would be 1',
+    '24: vm words: vcpus = many is wrong; right would be a number from 1 to 32',
     '28: vm good: this name was given in line 25 already',
     '32: vm stray: "hello" is neither a section nor a value',
     r'33: \[machine x\] opens no section',

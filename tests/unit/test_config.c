@@ -84,7 +84,7 @@ static void test_every_key(void **state)
           "kernel.unpack = yes\r\n"
           "cmdline = \" a#b ; c=\"\t; behind\r\n"
           "memory = 65540K\r\n"
-          "vcpus = 1\r\n"
+          "vcpus = 32\r\n"
           "personality = none\r\n"
           "prefault = yes\r\n"
           "hypercall_patch = no\r\n"
@@ -96,6 +96,7 @@ static void test_every_key(void **state)
     assert_string_equal(vm->name, "a.B-9_");
     assert_string_equal(vm->cmdline, " a#b ; c=");
     assert_int_equal(vm->memory, 65540u << 10);
+    assert_int_equal(vm->vcpus, 32);
     assert_int_equal(vm->personality, PERSONALITY_NONE);
     assert_true(vm->prefault);
     assert_false(vm->hypercall_patch);
@@ -196,9 +197,9 @@ static const struct {
      "3: vm web: memory = lots is wrong; right would be a size from 64M on "
      "such as 512M or 2G, a multiple of 4K",
      0},
-    {VM "vcpus = 2\n", "3: vm web: vcpus = 2 is wrong; right would be 1 (this version gives a VM one CPU)",
-     0},
-    {VM "vcpus =\n", "3: vm web: vcpus =  is wrong; right would be 1 (this version gives a VM one CPU)", 0},
+    {VM "vcpus = 0\n", "3: vm web: vcpus = 0 is wrong; right would be a number from 1 to 32", 0},
+    {VM "vcpus = 33\n", "3: vm web: vcpus = 33 is wrong; right would be a number from 1 to 32", 0},
+    {VM "vcpus =\n", "3: vm web: vcpus =  is wrong; right would be a number from 1 to 32", 0},
     {VM "personality = xen\n", "3: vm web: personality = xen is wrong; right would be kvm or none", 0},
     {VM "personality = kv\n", "3: vm web: personality = kv is wrong; right would be kvm or none", 0},
     {VM "prefault = 1\n", "3: vm web: prefault = 1 is wrong; right would be yes or no", 0},

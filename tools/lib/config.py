@@ -14,13 +14,12 @@ SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
 MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
-VCPUS_MAX = 1
 
 
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, text, size, number, yes_no or the allowed words with | between them
+    type: str       # file, text, size, a range, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -33,7 +32,7 @@ KEYS = [
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
-    Key('vm', 'vcpus', 'number', '1', '1 (this version gives a VM one CPU)'),
+    Key('vm', 'vcpus', '1..32', '1', 'a number from 1 to 32'),
     Key('vm', 'personality', 'kvm|none', 'kvm', 'kvm or none'),
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'hypercall_patch', 'yes_no', 'yes', 'yes or no'),
@@ -75,9 +74,11 @@ def is_right(key, value):
         'file': FILE.match,
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
-        'number': lambda text: re.match(r'[0-9]{1,12}$', text) and 1 <= int(text) <= VCPUS_MAX,
         'yes_no': lambda text: text in ('yes', 'no'),
     }
+    least, dots, most = key.type.partition('..')
+    if dots:
+        return bool(re.match(r'[0-9]{1,12}$', value)) and int(least) <= int(value) <= int(most)
     return bool(checks.get(key.type, lambda word: word in key.type.split('|'))(value))
 
 
