@@ -9,6 +9,7 @@
 
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
+#include "guest/load/mp_table.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
@@ -101,6 +102,16 @@ static void clocks_start(struct machine *m)
     }
 }
 
+/* How a kernel learns of the machine: ACPI tables, and the MP table for those that read no ACPI. */
+static int tables_write(struct machine *m)
+{
+    const struct cpuid leaf = cpuid_policy_get(&m->cpuid, 1, 0);
+    struct vm *vm = m->vm;
+    int error = acpi_tables_write(&vm->memory, MACHINE_ACPI_BASE, vm->vcpu_count);
+
+    return error ? error : mp_table_write(&vm->memory, vm->vcpu_count, leaf.eax, leaf.edx);
+}
+
 /*
  * Fill zeroed memory, and set every vCPU to where it begins: the first in the kernel, the others at reset,
  * waiting for INIT.
@@ -111,10 +122,10 @@ static int machine_begin(struct machine *m, char *why, size_t size)
     const struct load load = {
         .config = vm->config, .memory = &vm->memory, .rsdp = MACHINE_ACPI_BASE, .why = why, .why_size = size};
     struct vcpu_state state;
-    int error = acpi_tables_write(&vm->memory, MACHINE_ACPI_BASE, vm->vcpu_count);
+    int error = tables_write(m);
 
     if (error) {
-        snprintf(why, size, "its ACPI tables can't be put into its memory (error %d)", error);
+        snprintf(why, size, "its ACPI and MP tables can't be put into its memory (error %d)", error);
         return error;
     }
     error = load_guest(&load, &state);
