@@ -10,6 +10,7 @@
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
 #include "guest/load/mp_table.h"
+#include "guest/startup.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
@@ -198,4 +199,6 @@ const struct machine_ops guest_machine_ops = {
     .interrupt_pending = lapic_interrupt_pending,
     .console_write = machine_console_write,
     .interrupt_accept = lapic_interrupt_accept,
+    .vcpu_init = startup_init,
+    .vcpu_begin = startup_begin,
 };

@@ -1,66 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a vCPU is started by another: INIT makes it wait, the first SIPI behind it starts it in real mode at
- * the vector's page. The local APICs tell of both (guest/devices/lapic.h), on the CPU of whoever sent them,
- * without locks. Intel SDM 3A, 9.4; guest-visible order of Linux: INIT, INIT deassert, SIPI, SIPI, of which
- * the last is ignored.
+ * What INIT, SIPI and CPU_ON make of a vCPU's registers; hv/run/power.c decides whether, and calls by
+ * machine_ops on the vCPU's own CPU while its state is in memory. No lock held. Intel SDM 3A, 9.1.1 (table
+ * 9-1, INIT), 9.4.4 (SIPI), 11.4.7.3 (local APIC after INIT); AMD APM 2, table 14-1.
  */
+#include "guest/startup.h"
+
+#include "guest/load/load.h"
 #include "guest/load/start_state.h"
 #include "guest/machine.h"
-#include "hv/run/sched.h"
 
-/* What each event does in each state; `ignored` pairs are in the table too. */
-enum startup_action { IGNORED, WAIT, START, RESET_MACHINE };
-static const u8 actions[][2] = {
-    /*                       INIT  SIPI */
-    [VCPU_RUNNABLE] = {WAIT, IGNORED},
-    [VCPU_HALTED] = {WAIT, IGNORED},
-    [VCPU_UNINITIALISED] = {WAIT, START},
-    [VCPU_STOPPED] = {IGNORED, IGNORED},
+/* What INIT leaves alone: MSRs (PAT and those of system calls). EFER is no such MSR: APM 2, table 14-1. */
+static const u8 kept_registers[] = {
+    REGISTER_PAT,         REGISTER_STAR,         REGISTER_LSTAR,
+    REGISTER_CSTAR,       REGISTER_SFMASK,       REGISTER_KERNEL_GS_BASE,
+    REGISTER_SYSENTER_CS, REGISTER_SYSENTER_ESP, REGISTER_SYSENTER_EIP,
 };
-_Static_assert(VCPU_STARTUP_INIT == 0 && VCPU_STARTUP_SIPI == 1, "columns of actions");
 
-/* Off the CPU, with nothing pending, until a SIPI comes. */
-static void startup_wait(struct vcpu *vcpu)
+/* The processor's signature stands in EDX. */
+static u64 signature(const struct vcpu *vcpu)
 {
-    vcpu->power = VCPU_UNINITIALISED;
-    vcpu->halted_masked = false;
-    lapic_init_received(vcpu->lapic);
-    vcpu_request_done(vcpu, REQUEST_INTERRUPT | REQUEST_NMI);
-    vcpu_request(vcpu, REQUEST_RESCHEDULE);
+    const struct machine *m = vcpu->vm->machine;
+
+    return cpuid_policy_get(&m->cpuid, 1, 0).eax;
 }
 
-static void startup_start(struct vcpu *vcpu, u8 vector)
+/*
+ * Beside kept_registers INIT keeps the caches' switches, x87, vector and XCR0 state, TSC, APIC ID and base,
+ * all of guest/policy's MSRs.
+ */
+int startup_init(struct vcpu *vcpu)
+{
+    struct vcpu_state before, after;
+
+    engine->state_get(vcpu, &before);
+    start_state_reset(&after);
+    after.regs.gpr[RDX] = signature(vcpu);
+    for (unsigned i = 0; i < ARRAY_SIZE(kept_registers); i++)
+        after.registers[kept_registers[i]] = before.registers[kept_registers[i]];
+    after.registers[REGISTER_CR0] = CR0_ET | (before.registers[REGISTER_CR0] & (CR0_CD | CR0_NW));
+    for (unsigned i = 0; i < ARRAY_SIZE(vcpu->debug); i++)
+        vcpu->debug[i] = 0;
+    fetch_cache_clear(&vcpu->fetch_cache);
+    lapic_init_received(vcpu->lapic);
+    return engine->state_set(vcpu, &after);
+}
+
+/* Real mode, at the page that the vector names; all else is as INIT left it. */
+static void begin_at_vector(struct vcpu_state *state, u8 vector)
+{
+    state->segments[SEGMENT_CS].selector = (u16)(vector << 8);
+    state->segments[SEGMENT_CS].base = (u64)vector << 12;
+    state->regs.rip = 0;
+}
+
+int startup_begin(struct vcpu *vcpu, const struct power_begin *begin)
 {
     struct vcpu_state state;
 
-    start_state_reset(&state);
-    state.segments[SEGMENT_CS].selector = (u16)(vector << 8);
-    state.segments[SEGMENT_CS].base = (u64)vector << 12;
-    state.regs.rip = 0;
-    if (engine->state_set(vcpu, &state)) {
-        vm_stop(vcpu->vm, "the CPU does not take the state in which vCPU %u starts at %#x", vcpu->index,
-                vector << 12);
-        return;
+    engine->state_get(vcpu, &state);
+    if (begin->at_entry) {
+        vcpu_reset_lazy(vcpu);
+        start_state_protected(&state, LOAD_GDT, begin->where);
+        state.regs.gpr[RBX] = begin->argument;
+    } else {
+        begin_at_vector(&state, (u8)begin->where);
     }
-    vcpu->power = VCPU_RUNNABLE;
-    sched_vcpu_wake(vcpu);
-}
-
-void vcpu_startup_event(struct vcpu *vcpu, enum vcpu_startup event, u8 vector)
-{
-    enum startup_action action = actions[vcpu->power][event];
-
-    /*
-     * The boot processor begins at the firmware's reset vector after INIT; the whole machine begins anew
-     * here.
-     */
-    if (action == WAIT && vcpu->index == 0)
-        action = RESET_MACHINE;
-    switch (action) {
-    case WAIT: startup_wait(vcpu); break;
-    case START: startup_start(vcpu, vector); break;
-    case RESET_MACHINE: vm_request_reset(vcpu->vm, "INIT to the boot processor"); break;
-    case IGNORED: break;
-    }
+    return engine->state_set(vcpu, &state);
 }

@@ -43,7 +43,7 @@ static void lint_rises(struct lapic *lapic, unsigned pin)
         return;
     switch (LVT_MODE(lvt)) {
     case LAPIC_FIXED: lapic_raise_lvt(lapic, LVT_LINT0 + pin); break;
-    case LAPIC_NMI: vcpu_wake(lapic->vcpu, REQUEST_NMI); break;
+    case LAPIC_NMI: power_event(lapic->vcpu, POWER_NMI, 0, 0); break;
     default: break; /* nothing in a VM sends SMI or INIT this way */
     }
 }
@@ -122,7 +122,7 @@ static bool lapic_receive_locked(struct lapic *lapic, const struct lapic_message
     switch (message->mode) {
     case LAPIC_FIXED:
     case LAPIC_LOWEST: return lapic_receive_fixed(lapic, message);
-    case LAPIC_NMI: vcpu_wake(lapic->vcpu, REQUEST_NMI); return true;
+    case LAPIC_NMI: power_event(lapic->vcpu, POWER_NMI, 0, 0); return true;
     case LAPIC_EXTINT:
         lapic->extint = true;
         vcpu_wake(lapic->vcpu, REQUEST_INTERRUPT);
@@ -143,9 +143,9 @@ static bool lapic_receive(struct vcpu *vcpu, const struct lapic_message *message
     taken = lapic_receive_locked(lapic, message);
     spinlock_release(&lapic->lock);
     if (taken && message->mode == LAPIC_INIT)
-        vcpu_startup_event(vcpu, VCPU_STARTUP_INIT, 0);
+        power_event(vcpu, POWER_INIT, 0, 0);
     else if (taken && message->mode == LAPIC_STARTUP)
-        vcpu_startup_event(vcpu, VCPU_STARTUP_SIPI, message->vector);
+        power_event(vcpu, POWER_SIPI, message->vector, 0);
     return taken;
 }
 

@@ -109,11 +109,4 @@ void lapic_tsc_offset_changed(struct vcpu *vcpu);
 /* Base MSR bit 11: CPUID's APIC bit follows it. Own CPU. */
 bool lapic_is_enabled(const struct vcpu *vcpu);
 
-/*
- * INIT and SIPI arrived for this vCPU; hv's power states decide. Called without a local APIC's lock, from
- * any CPU.
- */
-enum vcpu_startup { VCPU_STARTUP_INIT, VCPU_STARTUP_SIPI };
-void vcpu_startup_event(struct vcpu *vcpu, enum vcpu_startup event, u8 vector);
-
 #endif

@@ -16,6 +16,7 @@ enum lock_rank {
     RANK_VM,          /* one VM's life cycle and its p2m */
     RANK_DEVICE,      /* one VM's device models (all but local APICs) */
     RANK_LAPIC,       /* one vCPU's local APIC */
+    RANK_POWER,       /* one vCPU's power state */
     RANK_SCHEDULER,   /* one CPU's run queue */
     RANK_CONSOLE,     /* console rings */
     RANK_PAGING,      /* lintel's own page tables; their pages are allocated under it */

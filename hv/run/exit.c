@@ -61,7 +61,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
 {
     u32 requests = __atomic_load_n(&vcpu->requests, __ATOMIC_ACQUIRE);
 
-    if (requests & REQUEST_RESCHEDULE)
+    if (requests & (REQUEST_RESCHEDULE | REQUEST_POWER))
         return false;
     if (requests & REQUEST_FLUSH) {
         vcpu_request_done(vcpu, REQUEST_FLUSH);
@@ -94,22 +94,6 @@ void exit_nmi_window(struct vcpu *vcpu, struct vmexit *x)
     vcpu_request(vcpu, REQUEST_NMI);
 }
 
-/*
- * Every vCPU sleeps with interrupts off and no NMI waits: nothing inside this machine can ever happen again.
- */
-static bool machine_has_ended(const struct vm *vm)
-{
-    for (u32 i = 0; i < vm->vcpu_count; i++) {
-        const struct vcpu *vcpu = vm->vcpus[i];
-        bool asleep = vcpu->power == VCPU_UNINITIALISED || vcpu->power == VCPU_STOPPED ||
-                      (vcpu->power == VCPU_HALTED && vcpu->halted_masked);
-
-        if (!asleep || (READ_ONCE(vcpu->requests) & REQUEST_NMI))
-            return false;
-    }
-    return true;
-}
-
 void exit_hlt(struct vcpu *vcpu, struct vmexit *x)
 {
     bool open = engine->register_get(vcpu, REGISTER_RFLAGS) & RFLAGS_IF;
@@ -117,13 +101,7 @@ void exit_hlt(struct vcpu *vcpu, struct vmexit *x)
     vcpu_skip(vcpu, x);
     if ((READ_ONCE(vcpu->requests) & REQUEST_NMI) || (open && machine->interrupt_pending(vcpu) >= 0))
         return;
-    vcpu->halted_masked = !open;
-    vcpu->power = VCPU_HALTED;
-    vcpu_request(vcpu, REQUEST_RESCHEDULE);
-    if (open || !machine_has_ended(vcpu->vm))
-        return;
-    log_info("VM %s: has halted for good: every vCPU waits in HLT with interrupts off", vcpu->vm->name);
-    vm_power_off(vcpu->vm);
+    power_event(vcpu, POWER_HLT, !open, 0);
 }
 
 /* A spinning guest offers its CPU, if anybody wants it. */

@@ -110,11 +110,6 @@ static void queue_vcpu(struct sched_cpu *cpu, struct vcpu *vcpu)
     list_add_before(&cpu->queue, &vcpu->sched.node);
 }
 
-static bool is_awake(const struct vcpu *vcpu)
-{
-    return vcpu->power == VCPU_RUNNABLE || vcpu->power == VCPU_HALTED;
-}
-
 void sched_vcpu_add(struct vcpu *vcpu)
 {
     vcpu->sched.cpu = 0;
@@ -144,7 +139,7 @@ void sched_vcpu_wake(struct vcpu *vcpu)
     if (cpu->running == vcpu && vcpu->sched.cpu == cpu_this()->index)
         return; /* it looks at its requests before it enters the guest again */
     spinlock_take(&cpu->lock);
-    if (vcpu->sched.active && is_awake(vcpu) && !vcpu->sched.queued && cpu->running != vcpu) {
+    if (vcpu->sched.active && power_wants_turn(vcpu) && !vcpu->sched.queued && cpu->running != vcpu) {
         earliest = cpu->virtual_time - MIN(cpu->virtual_time, tsc_from_us(SLICE_US));
         vcpu->sched.virtual_time = MAX(vcpu->sched.virtual_time, earliest);
         queue_vcpu(cpu, vcpu);
@@ -187,13 +182,22 @@ static void load(struct sched_cpu *cpu, struct vcpu *vcpu)
     cpu->loaded = vcpu;
 }
 
+/* Its state is in memory alone from here on. */
+static void unload(struct sched_cpu *cpu, struct vcpu *vcpu)
+{
+    if (cpu->loaded != vcpu)
+        return;
+    vcpu_put(vcpu);
+    cpu->loaded = NULL;
+}
+
 /* A halted vCPU was woken: is there really something that ends its halt? */
 static bool halt_ends(struct vcpu *vcpu)
 {
     if (READ_ONCE(vcpu->requests) & REQUEST_NMI)
         return true;
     vcpu_request_done(vcpu, REQUEST_INTERRUPT);
-    if (vcpu->halted_masked || machine->interrupt_pending(vcpu) < 0)
+    if (vcpu->power.now.masked || machine->interrupt_pending(vcpu) < 0)
         return false;
     vcpu_request(vcpu, REQUEST_INTERRUPT);
     return true;
@@ -202,9 +206,15 @@ static bool halt_ends(struct vcpu *vcpu)
 static void run_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     vcpu_request_done(vcpu, REQUEST_RESCHEDULE);
-    if (vcpu->power == VCPU_HALTED && halt_ends(vcpu))
-        vcpu->power = VCPU_RUNNABLE;
-    if (vcpu->power != VCPU_RUNNABLE || !READ_ONCE(vcpu->sched.active))
+    if (!READ_ONCE(vcpu->sched.active))
+        return;
+    if (READ_ONCE(vcpu->requests) & REQUEST_POWER) {
+        unload(cpu, vcpu);
+        power_carry_out(vcpu);
+    }
+    if (vcpu->power.now.state == POWER_HALTED && halt_ends(vcpu))
+        power_event(vcpu, POWER_INTERRUPT, 0, 0);
+    if (READ_ONCE(vcpu->power.now.state) != POWER_RUNNABLE)
         return;
     load(cpu, vcpu);
     if (!READ_ONCE(vcpu->requests) || exit_prepare_entry(vcpu))
@@ -220,9 +230,7 @@ static void end_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
     vcpu->sched.ran += ticks;
     vcpu->sched.virtual_time += ticks;
     cpu->running = NULL;
-    if (vcpu->sched.active &&
-        (vcpu->power == VCPU_RUNNABLE ||
-         (vcpu->power == VCPU_HALTED && (READ_ONCE(vcpu->requests) & (REQUEST_INTERRUPT | REQUEST_NMI)))))
+    if (vcpu->sched.active && power_wants_turn(vcpu))
         queue_vcpu(cpu, vcpu);
     spinlock_release(&cpu->lock);
 }
@@ -243,10 +251,7 @@ void sched_vcpu_remove(struct vcpu *vcpu)
     while (READ_ONCE(cpu->running) == vcpu)
         cpu_pause();
     assert(cpu == sched_this());
-    if (cpu->loaded != vcpu)
-        return;
-    vcpu_put(vcpu);
-    cpu->loaded = NULL;
+    unload(cpu, vcpu);
 }
 
 bool sched_others_wait(void)

@@ -9,6 +9,7 @@
 #include "arch/x86/machine/fpu.h"
 #include "arch/x86/machine/lapic.h"
 #include "hv/lib/errno.h"
+#include "hv/lib/string.h"
 #include "hv/run/engine.h"
 #include "hv/run/sched.h"
 #include "hv/run/vm.h"
@@ -26,14 +27,17 @@ int vcpu_create(struct vm *vm, u32 index)
     vcpu->vm = vm;
     vcpu->index = index;
     list_init(&vcpu->sched.node);
+    spinlock_init(&vcpu->power.lock, RANK_POWER);
     vcpu->fpu = memory_alloc(fpu_area_bytes(), owner);
     if (!vcpu->fpu)
         goto fail_fpu;
     error = engine->vcpu_create(vcpu);
     if (error)
         goto fail_engine;
-    vcpu_reset(vcpu);
     vm->vcpus[index] = vcpu;
+    if (!vm->boot_vcpu)
+        vm->boot_vcpu = vcpu;
+    vcpu_reset(vcpu);
     vm->vcpu_count = index + 1;
     return 0;
 
@@ -53,17 +57,21 @@ void vcpu_destroy(struct vcpu *vcpu)
     memory_free(vcpu, sizeof(*vcpu), owner);
 }
 
-void vcpu_reset(struct vcpu *vcpu)
+void vcpu_reset_lazy(struct vcpu *vcpu)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(vcpu->debug); i++)
-        vcpu->debug[i] = 0;
+    memset(vcpu->debug, 0, sizeof(vcpu->debug));
     vcpu->xcr0 = cpu_features.xsave ? 1 : 0; /* x87 alone: SDM 3A, table 10-1 */
     vcpu->tsc_aux = 0;
+    memset(vcpu->fpu, 0, fpu_area_bytes());
     fpu_area_init(vcpu->fpu);
+}
+
+void vcpu_reset(struct vcpu *vcpu)
+{
+    vcpu_reset_lazy(vcpu);
     fetch_cache_clear(&vcpu->fetch_cache);
     vcpu->requests &= REQUEST_FLUSH; /* translations do not become right by a reset */
-    vcpu->halted_masked = false;
-    vcpu->power = vcpu->index == 0 ? VCPU_RUNNABLE : VCPU_UNINITIALISED;
+    power_event(vcpu, vcpu == vcpu->vm->boot_vcpu ? POWER_RESET_ON : POWER_RESET_OFF, 0, 0);
 }
 
 void vcpu_load(struct vcpu *vcpu)

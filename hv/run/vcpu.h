@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtual CPU as everybody above the engine sees it. Runs on one physical CPU at a time; while it runs,
- * only that CPU touches it, except `requests`, which any CPU may set (then kick).
+ * only that CPU touches it, except `requests`, which any CPU may set (then kick), and its power state
+ * (power.h).
  */
 #ifndef HV_RUN_VCPU_H
 #define HV_RUN_VCPU_H
@@ -9,6 +10,7 @@
 #include "hv/lib/list.h"
 #include "hv/memory/fetch_cache.h"
 #include "hv/run/decode.h"
+#include "hv/run/power.h"
 #include "hv/run/vmexit.h"
 
 /* In the order in which instructions encode them. */
@@ -85,6 +87,7 @@ struct vcpu_state {
 #define REQUEST_NMI        BIT(1) /* an NMI waits */
 #define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
 #define REQUEST_FLUSH      BIT(3) /* nested translations are stale */
+#define REQUEST_POWER      BIT(4) /* its power state changed, or something is due (power.h) */
 
 /* An exception or other event to deliver at the next entry. */
 enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFTWARE };
@@ -95,8 +98,6 @@ struct vcpu_event {
     u8 length; /* of the instruction, software events */
     u32 error_code;
 };
-
-enum vcpu_power { VCPU_RUNNABLE, VCPU_HALTED, VCPU_UNINITIALISED, VCPU_STOPPED };
 
 struct vm;
 struct cpu;
@@ -110,8 +111,10 @@ struct vcpu {
     void *lapic;    /* guest/devices/lapic.c */
     void *clock;    /* guest/policy/kvmclock.c */
     u64 tsc_offset; /* guest TSC = host TSC + offset */
-    enum vcpu_power power;
-    bool halted_masked; /* halted with IF = 0: only an NMI wakes it */
+    struct {
+        struct spinlock lock; /* RANK_POWER: all of `now` */
+        struct power now;
+    } power;
     u64 exits[EXIT_KIND_COUNT];
 
     struct fetch_cache fetch_cache;   /* for engines that must look at instructions */
@@ -173,10 +176,9 @@ int vcpu_create(struct vm *vm, u32 index);
 /* What is switched with the vCPU and not at each exit; scheduler alone. */
 void vcpu_load(struct vcpu *vcpu);
 void vcpu_put(struct vcpu *vcpu);
-/*
- * Debug registers, floating point, XCR0 and pending requests as after reset; the engine's state is set by the
- * machine.
- */
+/* What vcpu_load and vcpu_put switch, as after reset. Its state is in memory. */
+void vcpu_reset_lazy(struct vcpu *vcpu);
+/* The same, and pending requests and power state; the engine's state is set by the machine. */
 void vcpu_reset(struct vcpu *vcpu);
 void vcpu_destroy(struct vcpu *vcpu);
 

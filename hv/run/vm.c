@@ -77,6 +77,7 @@ static void vcpus_destroy(struct vm *vm)
         vcpu_destroy(vcpu);
         vm->vcpus[vm->vcpu_count] = NULL;
     }
+    vm->boot_vcpu = NULL;
 }
 
 static int vcpus_build(struct vm *vm, char *why, size_t size)

@@ -35,6 +35,12 @@ struct machine_ops {
     int (*interrupt_pending)(struct vcpu *vcpu);
     /* Take it: returns the vector that the CPU gets, or -1 if it has gone. */
     int (*interrupt_accept)(struct vcpu *vcpu);
+    /*
+     * INIT: registers and local APIC as the architecture leaves them. Begin: registers as SIPI or CPU_ON want
+     * them. Own CPU, the vCPU's state in memory. 0, or -EINVAL when the engine does not take them.
+     */
+    int (*vcpu_init)(struct vcpu *vcpu);
+    int (*vcpu_begin)(struct vcpu *vcpu, const struct power_begin *begin);
     /* Text on the VM's console, as if its serial line had sent it. */
     void (*console_write)(struct vm *vm, const char *text, size_t size);
 };
@@ -50,6 +56,7 @@ struct vm {
     struct guest_memory memory;
     struct vcpu *vcpus[VM_VCPUS_MAX];
     u32 vcpu_count;
+    struct vcpu *boot_vcpu; /* the first that the creation switches on */
     struct port_bus *ports;
     struct mmio_bus mmio;
     void *machine;           /* guest/machine.c */

@@ -50,16 +50,22 @@ void vm_request_reset(struct vm *vm, const char *why)
     board.resets++;
 }
 
-void vcpu_startup_event(struct vcpu *vcpu, enum vcpu_startup event, u8 vector)
+int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument)
 {
     const struct lapic *lapic = vcpu->lapic;
 
+    (void)argument;
+    if (event == POWER_NMI) {
+        vcpu_wake(vcpu, REQUEST_NMI);
+        return 0;
+    }
     board.lock_held += spinlock_held(&lapic->lock);
-    if (event == VCPU_STARTUP_INIT)
+    if (event == POWER_INIT)
         board.inits[vcpu->index]++;
     else
         board.sipis[vcpu->index]++;
-    board.sipi_vector = vector;
+    board.sipi_vector = (u8)value;
+    return 0;
 }
 
 void console_guest_write(struct console *console, const char *text, size_t size)
