@@ -194,8 +194,10 @@ static void unload(struct sched_cpu *cpu, struct vcpu *vcpu)
 /* A halted vCPU was woken: is there really something that ends its halt? */
 static bool halt_ends(struct vcpu *vcpu)
 {
-    if (READ_ONCE(vcpu->requests) & REQUEST_NMI)
+    if (READ_ONCE(vcpu->requests) & REQUEST_NMI) {
+        vcpu_request(vcpu, REQUEST_INTERRUPT); /* some may have come and been put off below */
         return true;
+    }
     vcpu_request_done(vcpu, REQUEST_INTERRUPT);
     if (vcpu->power.now.masked || machine->interrupt_pending(vcpu) < 0)
         return false;
