@@ -296,7 +296,9 @@ void lapic_end_interrupt(struct lapic *lapic)
 int lapic_interrupt_pending(struct vcpu *vcpu)
 {
     const struct lapic *lapic = lapic_of(vcpu);
+    u32 waiting = lapic_waiting_class(lapic);
 
+    vcpu->tpr_threshold = waiting <= *lapic->tpr >> 4 ? (u8)waiting : 0;
     if (unlikely(lapic_extint_wanted(lapic)))
         return 0;
     return lapic_deliverable(lapic);
@@ -335,7 +337,7 @@ int lapic_interrupt_accept(struct vcpu *vcpu)
 
 u64 lapic_get_cr8(struct vcpu *vcpu)
 {
-    return lapic_of(vcpu)->tpr >> 4;
+    return *lapic_of(vcpu)->tpr >> 4;
 }
 
 void lapic_set_cr8(struct vcpu *vcpu, u64 value)
@@ -343,7 +345,7 @@ void lapic_set_cr8(struct vcpu *vcpu, u64 value)
     struct lapic *lapic = lapic_of(vcpu);
 
     spinlock_take(&lapic->lock);
-    lapic->tpr = (u32)(value & 15) << 4;
+    *lapic->tpr = (u32)(value & 15) << 4;
     lapic_notify_self(lapic);
     spinlock_release(&lapic->lock);
 }

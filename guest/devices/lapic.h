@@ -32,7 +32,9 @@ struct lapic {
     struct lapic_vectors irr, isr, tmr;
     u64 base; /* the MSR */
     u32 id;
-    u32 tpr, svr, logical_id, destination_format;
+    u32 *tpr; /* in vcpu->apic_page, if there is one: its second owner is the CPU with the guest inside */
+    u32 own_tpr;
+    u32 svr, logical_id, destination_format;
     u32 error, error_pending; /* ESR as read, and what the next write shows */
     u64 icr;
     u32 lvt[LVT_COUNT];
@@ -88,7 +90,10 @@ unsigned lapic_deliver(struct vm *vm, const struct lapic_message *message);
 /* LINT0 (pin 0: the PIC) or LINT1 changes level. Any CPU; device lock may be held. */
 void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level);
 
-/* For machine_ops. Highest deliverable vector, -1 for none; taking it. Own CPU, no lock held. */
+/*
+ * For machine_ops. Highest deliverable vector, -1 for none (sets vcpu->tpr_threshold); taking it. Own CPU, no
+ * lock held.
+ */
 int lapic_interrupt_pending(struct vcpu *vcpu);
 int lapic_interrupt_accept(struct vcpu *vcpu);
 

@@ -18,7 +18,7 @@ static void lapic_clear(struct lapic *lapic)
 {
     lapic_timer_stop(lapic);
     lapic->irr = lapic->isr = lapic->tmr = (struct lapic_vectors){.summary = 0};
-    lapic->tpr = 0;
+    *lapic->tpr = 0;
     lapic->svr = SVR_RESET;
     lapic->logical_id = 0;
     lapic->destination_format = ~0u;
@@ -94,6 +94,7 @@ void lapic_init_received(struct lapic *lapic)
 void lapic_init(struct lapic *lapic, struct vcpu *vcpu)
 {
     *lapic = (struct lapic){.vcpu = vcpu, .id = vcpu->index, .base = MACHINE_LAPIC_BASE};
+    lapic->tpr = vcpu->apic_page ? &vcpu->apic_page[PAGE_TPR] : &lapic->own_tpr;
     spinlock_init(&lapic->lock, RANK_LAPIC);
     lapic_timer_init(lapic);
     lapic_reset(lapic);

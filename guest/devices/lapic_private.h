@@ -8,6 +8,8 @@
 
 #include "guest/machine.h"
 
+#define PAGE_TPR (0x80 / sizeof(u32)) /* in the page that engines show to the CPU */
+
 #define BASE_BOOT    BIT(8)
 #define BASE_X2APIC  BIT(10)
 #define BASE_ENABLED BIT(11)
@@ -94,9 +96,11 @@ static inline u32 lapic_ppr(const struct lapic *lapic)
 {
     int in_service = vectors_highest(&lapic->isr);
 
-    if (in_service >= 0 && (unsigned)in_service >> 4 > lapic->tpr >> 4)
+    u32 tpr = READ_ONCE(*lapic->tpr);
+
+    if (in_service >= 0 && (unsigned)in_service >> 4 > tpr >> 4)
         return (u32)in_service & 0xf0;
-    return lapic->tpr;
+    return tpr;
 }
 
 /* The vector that the CPU should take now, or -1. */
@@ -105,6 +109,19 @@ static inline int lapic_deliverable(const struct lapic *lapic)
     int vector = vectors_highest(&lapic->irr);
 
     return vector >= 0 && (unsigned)vector >> 4 > lapic_ppr(lapic) >> 4 ? vector : -1;
+}
+
+/*
+ * The class of the best vector that waits, if it is above what is in service: TPR alone may hold it back, and
+ * with a TPR shadow that changes without an exit. Else 0.
+ */
+static inline u32 lapic_waiting_class(const struct lapic *lapic)
+{
+    int waiting = vectors_highest(&lapic->irr), in_service = vectors_highest(&lapic->isr);
+
+    if (waiting < 0 || (in_service >= 0 && waiting >> 4 <= in_service >> 4))
+        return 0;
+    return (u32)waiting >> 4;
 }
 
 static inline void lapic_raise(struct lapic *lapic, u8 vector, bool level)
@@ -116,16 +133,18 @@ static inline void lapic_raise(struct lapic *lapic, u8 vector, bool level)
         vectors_clear(&lapic->tmr, vector);
 }
 
-/* Something may have become deliverable: by the vCPU's own doing, or from anywhere. */
+/*
+ * Something may have become deliverable, or will when TPR falls: by the vCPU's own doing, or from anywhere.
+ */
 static inline void lapic_notify_self(struct lapic *lapic)
 {
-    if (lapic_deliverable(lapic) >= 0)
+    if (lapic_waiting_class(lapic) != 0)
         vcpu_request(lapic->vcpu, REQUEST_INTERRUPT);
 }
 
 static inline void lapic_notify(struct lapic *lapic)
 {
-    if (lapic_deliverable(lapic) >= 0)
+    if (lapic_waiting_class(lapic) != 0)
         vcpu_wake(lapic->vcpu, REQUEST_INTERRUPT);
 }
 

@@ -60,7 +60,7 @@ static int lapic_register_read(struct lapic *lapic, unsigned number, u32 *value)
     switch (number) {
     case LAPIC_ID: *value = lapic_id_register(lapic); return 0;
     case LAPIC_VERSION: *value = VERSION; return 0;
-    case LAPIC_TPR: *value = lapic->tpr; return 0;
+    case LAPIC_TPR: *value = *lapic->tpr; return 0;
     case LAPIC_PPR: *value = lapic_ppr(lapic); return 0;
     case LAPIC_LDR: *value = lapic->logical_id; return 0;
     case LAPIC_SVR: *value = lapic->svr; return 0;
@@ -119,7 +119,7 @@ static int lapic_register_write(struct lapic *lapic, unsigned number, u32 value)
 {
     switch (number) {
     case LAPIC_TPR:
-        lapic->tpr = value & 0xff;
+        *lapic->tpr = value & 0xff;
         lapic_notify_self(lapic);
         return 0;
     case LAPIC_SVR: lapic_write_svr(lapic, value); return 0;

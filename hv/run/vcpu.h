@@ -111,6 +111,12 @@ struct vcpu {
     void *lapic;    /* guest/devices/lapic.c */
     void *clock;    /* guest/policy/kvmclock.c */
     u64 tsc_offset; /* guest TSC = host TSC + offset */
+    /*
+     * The local APIC's registers where the CPU looks for them with the guest inside, laid out as its window;
+     * the engine's, NULL if it has no use for one. TPR lives there.
+     */
+    u32 *apic_page;
+    u8 tpr_threshold; /* class of an interrupt that TPR alone holds back: exit when TPR falls below */
     struct {
         struct spinlock lock; /* RANK_POWER: all of `now` */
         struct power now;

@@ -149,6 +149,42 @@ static void test_task_priority(void **state)
     assert_int_equal(in(PPR), 0xf0);
 }
 
+/* A CPU that keeps TPR in the page lets the guest change it unseen: it is told what TPR alone holds back. */
+static void test_tpr_shadow(void **state)
+{
+    static u32 page[PAGE_SIZE / sizeof(u32)];
+    struct vcpu *vcpu = &board.vcpus[0];
+    u32 *shadow = &page[TPR / sizeof(u32)];
+
+    (void)state;
+    vcpu->apic_page = page;
+    lapic_init(lapic(0), vcpu);
+    out(TPR, 0x6f);
+    assert_int_equal(*shadow, 0x6f);
+    vcpu_request_done(vcpu, ~0u);
+    self_ipi(0x5a);
+    assert_int_equal(vcpu->requests, REQUEST_INTERRUPT); /* to be told about it */
+    assert_int_equal(take_interrupt(0), -1);
+    assert_int_equal(vcpu->tpr_threshold, 5);
+    *shadow = 0x40;
+    assert_int_equal(lapic_get_cr8(vcpu), 4);
+    assert_int_equal(lapic_interrupt_pending(vcpu), 0x5a);
+    assert_int_equal(vcpu->tpr_threshold, 0); /* not held back: IF alone can keep it waiting */
+    assert_int_equal(take_interrupt(0), 0x5a);
+    vcpu_request_done(vcpu, ~0u);
+    self_ipi(0x51);
+    *shadow = 0x70;
+    assert_int_equal(vcpu->requests, 0); /* what is in service holds it back, whatever TPR says */
+    assert_int_equal(take_interrupt(0), -1);
+    assert_int_equal(vcpu->tpr_threshold, 0);
+    out(EOI, 0);
+    assert_int_equal(vcpu->requests, REQUEST_INTERRUPT);
+    assert_int_equal(take_interrupt(0), -1);
+    assert_int_equal(vcpu->tpr_threshold, 5);
+    lapic_init_received(lapic(0));
+    assert_int_equal(*shadow, 0);
+}
+
 static void test_software_disabled(void **state)
 {
     (void)state;
@@ -259,7 +295,7 @@ static void test_init_keeps_base_and_id(void **state)
     lapic_init_received(lapic(1));
     assert_int_equal(lapic(1)->base, BASE | 0xc00);
     assert_int_equal(lapic(1)->logical_id, 2);
-    assert_int_equal(lapic(1)->tpr, 0);
+    assert_int_equal(*lapic(1)->tpr, 0);
 }
 
 static void test_lint(void **state)
@@ -639,6 +675,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_off_and_on_again, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_off_lets_the_pic_through, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_window_moves, board_setup, board_teardown),
+        cmocka_unit_test_setup_teardown(test_tpr_shadow, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_x2apic, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_x2apic_faults, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, board_setup, board_teardown),

@@ -176,6 +176,26 @@ static void test_wanted(void **state)
     assert_int_equal(vmx_features.timer_shift, 5);
 }
 
+/* CR8 exits where no shadow of the TPR stands behind it, or where the CPU insists. */
+static void test_tpr_shadow(void **state)
+{
+    const u64 cr8_exits = BIT(19) | BIT(20), shadow = BIT(21);
+    struct vmx_capabilities c = haswell;
+    char why[200];
+
+    (void)state;
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_true(vmx_features.tpr_shadow);
+    assert_int_equal(vmx_features.processor & (cr8_exits | shadow), shadow);
+    c.processor |= BIT(19);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_int_equal(vmx_features.processor & (cr8_exits | shadow), shadow | BIT(19));
+    c.processor = haswell.processor & ~(shadow << 32);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_false(vmx_features.tpr_shadow);
+    assert_int_equal(vmx_features.processor & (cr8_exits | shadow), cr8_exits);
+}
+
 /* EPT: each of four levels, write-back, 2 MiB pages, INVEPT and its type "all" is needed. */
 static void test_ept(void **state)
 {
@@ -224,7 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),          cmocka_unit_test(test_each_control_is_named),
         cmocka_unit_test(test_wanted),          cmocka_unit_test(test_ept),
-        cmocka_unit_test(test_feature_control),
+        cmocka_unit_test(test_feature_control), cmocka_unit_test(test_tpr_shadow),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

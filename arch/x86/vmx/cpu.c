@@ -132,9 +132,8 @@ int vmx_probe(char *why, size_t size)
              vmx_features.revision, yes_no(vmx_features.pages_1g), yes_no(vmx_features.vpid),
              yes_no(vmx_features.pause_loop),
              vmx_features.must_lock ? "set by lintel" : "set by the firmware");
-    log_info("VMX: found but not used: TPR shadow %s, APIC-register virtualisation %s, "
-             "virtual-interrupt delivery %s, "
-             "posted interrupts %s",
+    log_info("VMX: TPR shadow %s; found but not used: APIC-register virtualisation %s, virtual-interrupt "
+             "delivery %s, posted interrupts %s",
              yes_no(vmx_features.tpr_shadow), yes_no(vmx_features.apic_registers),
              yes_no(vmx_features.interrupt_delivery), yes_no(vmx_features.posted_interrupts));
     return 0;

@@ -42,6 +42,7 @@ enum basic_reason {
     REASON_MWAIT = 36,
     REASON_MONITOR = 39,
     REASON_PAUSE = 40,
+    REASON_TPR_THRESHOLD = 43,
     REASON_EPT_VIOLATION = 48,
     REASON_INVEPT = 50,
     REASON_PREEMPTION_TIMER = 52,
@@ -85,6 +86,7 @@ static const struct reason reasons[REASON_COUNT] = {
     [REASON_MWAIT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [REASON_MONITOR] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [REASON_PAUSE] = {.kind = EXIT_PAUSE, .counted = true},
+    [REASON_TPR_THRESHOLD] = {.kind = EXIT_INTERRUPT_WINDOW}, /* behind the instruction that wrote TPR */
     [REASON_INVEPT] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [REASON_PREEMPTION_TIMER] = {.kind = EXIT_INTERRUPT}, /* the interrupts that wait have been taken */
     [REASON_INVVPID] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
@@ -267,8 +269,12 @@ void vmx_handle_exit(struct vcpu *vcpu)
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
 bool vmx_prepare_entry(struct vcpu *vcpu)
 {
+    bool again;
+
     vmx_of(vcpu)->launched = true;
-    return exit_prepare_entry(vcpu);
+    again = exit_prepare_entry(vcpu);
+    vmx_tpr_threshold_update(vcpu);
+    return again;
 }
 
 /* VMLAUNCH or VMRESUME failed without an exit: lintel's own mistake or an impossible control (31.4). */

@@ -44,8 +44,9 @@ static const struct control {
     {WORD_PROCESSOR, NEEDED, PROC_HLT, "HLT exiting", "an idle vCPU gives its CPU away"},
     {WORD_PROCESSOR, NEEDED, PROC_MWAIT, "MWAIT exiting", "would idle the CPU with the guest on it"},
     {WORD_PROCESSOR, NEEDED, PROC_RDPMC, "RDPMC exiting", "the counters are the machine's"},
-    {WORD_PROCESSOR, NEEDED, PROC_CR8_LOAD, "CR8-load exiting", "the priority is the virtual APIC's"},
+    {WORD_PROCESSOR, NEEDED, PROC_CR8_LOAD, "CR8-load exiting", "without the TPR shadow"},
     {WORD_PROCESSOR, NEEDED, PROC_CR8_STORE, "CR8-store exiting", "as CR8 loads"},
+    {WORD_PROCESSOR, WANTED, PROC_TPR_SHADOW, "use TPR shadow", "CR8 needs no exit then"},
     {WORD_PROCESSOR, NEEDED, PROC_IO, "unconditional I/O exiting", "every port is virtual"},
     {WORD_PROCESSOR, NEEDED, PROC_MSR_BITMAPS, "MSR bitmaps", "the syscall MSRs are the guest's"},
     {WORD_PROCESSOR, NEEDED, PROC_MONITOR, "MONITOR exiting", "MONITOR and MWAIT are hidden"},
@@ -125,6 +126,20 @@ static int decide_controls(const struct vmx_capabilities *c, struct vmx_features
     return 0;
 }
 
+/*
+ * With the TPR shadow CR8 is the virtual APIC's TPR, and a threshold tells when it falls below an interrupt
+ * that waits. Without it CR8 has to exit, or it would be the machine's.
+ */
+static void decide_apic(const struct vmx_capabilities *c, struct vmx_features *f)
+{
+    f->tpr_shadow = f->processor & PROC_TPR_SHADOW;
+    if (f->tpr_shadow)
+        f->processor &= ~(u32)(PROC_CR8_LOAD | PROC_CR8_STORE) | (u32)c->processor;
+    f->apic_registers = c->processor2 >> 32 & PROC2_APIC_REGISTERS;
+    f->interrupt_delivery = c->processor2 >> 32 & PROC2_INTERRUPT_DELIVERY;
+    f->posted_interrupts = c->pin >> 32 & PIN_POSTED_INTERRUPTS;
+}
+
 static int decide_ept(const struct vmx_capabilities *c, struct vmx_features *f, char *why, size_t size)
 {
     const u64 needed = EPT_FOUR_LEVELS | EPT_WRITE_BACK | EPT_2M | EPT_INVEPT | EPT_ALL;
@@ -169,10 +184,7 @@ int vmx_decide(const struct vmx_capabilities *c, char *why, size_t size)
         error = decide_ept(c, &f, why, size);
     if (error)
         return error;
-    f.tpr_shadow = c->processor >> 32 & PROC_TPR_SHADOW;
-    f.apic_registers = c->processor2 >> 32 & PROC2_APIC_REGISTERS;
-    f.interrupt_delivery = c->processor2 >> 32 & PROC2_INTERRUPT_DELIVERY;
-    f.posted_interrupts = c->pin >> 32 & PIN_POSTED_INTERRUPTS;
+    decide_apic(c, &f);
     f.must_lock = !(c->feature_control & FEATURE_CONTROL_LOCKED);
     f.timer_shift = c->misc & MISC_TIMER_SHIFT;
     f.revision = (u32)(c->basic & BASIC_REVISION);

@@ -54,6 +54,10 @@ static void controls_init(struct vmx_vcpu *vmx, const struct vcpu *vcpu)
         vmcs_write32(VMCS_PREEMPTION_TIMER, (tsc_from_us(TURN_US) >> vmx_features.timer_shift) + 1);
     if (vmx_features.vpid)
         vmcs_write16(VMCS_VPID, vmx->vpid);
+    if (vmx_features.tpr_shadow) {
+        vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_phys(vcpu->apic_page));
+        vmcs_write32(VMCS_TPR_THRESHOLD, 0);
+    }
     if (vmx_features.pause_loop) {
         vmcs_write32(VMCS_PAUSE_GAP, PAUSE_GAP);
         vmcs_write32(VMCS_PAUSE_WINDOW, PAUSE_WINDOW);
@@ -69,9 +73,12 @@ int vmx_vcpu_create(struct vcpu *vcpu)
     if (!vmx)
         return -ENOMEM;
     vmx->vmcs = memory_alloc(PAGE_SIZE, owner);
-    if (!vmx->vmcs) {
-        memory_free(vmx, sizeof(*vmx), owner);
-        return -ENOMEM;
+    if (!vmx->vmcs)
+        goto fail_vmcs;
+    if (vmx_features.tpr_shadow) {
+        vcpu->apic_page = memory_alloc(PAGE_SIZE, owner);
+        if (!vcpu->apic_page)
+            goto fail_apic_page;
     }
     *(u32 *)vmx->vmcs = vmx_features.revision;
     vmx->vpid = vmx_vpid_next();
@@ -82,6 +89,12 @@ int vmx_vcpu_create(struct vcpu *vcpu)
     vmx_leave_vmcs(previous);
     vmx_tlb_flush(vcpu);
     return 0;
+
+fail_apic_page:
+    memory_free(vmx->vmcs, PAGE_SIZE, owner);
+fail_vmcs:
+    memory_free(vmx, sizeof(*vmx), owner);
+    return -ENOMEM;
 }
 
 void vmx_vcpu_destroy(struct vcpu *vcpu)
@@ -91,8 +104,11 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
 
     assert(!vmx->loaded);
     vmx_forget(vmx);
+    if (vcpu->apic_page)
+        memory_free(vcpu->apic_page, PAGE_SIZE, owner);
     memory_free(vmx->vmcs, PAGE_SIZE, owner);
     memory_free(vmx, sizeof(*vmx), owner);
+    vcpu->apic_page = NULL;
     vcpu->engine = NULL;
 }
 
@@ -141,6 +157,7 @@ void vmx_vcpu_run(struct vcpu *vcpu)
 
     vmx_select(vmx);
     vmcs_write(VMCS_GUEST_RIP, vcpu->regs.rip);
+    vmx_tpr_threshold_update(vcpu);
     vmx_enter_guest(vcpu, vmx->launched);
 }
 
@@ -343,6 +360,8 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     vmcs_write32(VMCS_ENTRY_EVENT, 0);
     vmx->processor = vmx_features.processor;
     vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
+    vcpu->tpr_threshold = 0; /* nothing waits yet */
+    vmx_tpr_threshold_update(vcpu);
     vmx_leave_vmcs(previous);
     return 0;
 }

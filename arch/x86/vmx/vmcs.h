@@ -25,6 +25,7 @@ enum vmcs_field {
     /* 64-bit control */
     VMCS_MSR_BITMAP = 0x2004,
     VMCS_TSC_OFFSET = 0x2010,
+    VMCS_VIRTUAL_APIC = 0x2012,
     VMCS_EPT_POINTER = 0x201a,
     /* 64-bit read-only */
     VMCS_GUEST_PHYSICAL = 0x2400,
@@ -50,6 +51,7 @@ enum vmcs_field {
     VMCS_ENTRY_EVENT = 0x4016,
     VMCS_ENTRY_ERROR_CODE = 0x4018,
     VMCS_ENTRY_LENGTH = 0x401a,
+    VMCS_TPR_THRESHOLD = 0x401c,
     VMCS_PROCESSOR_CONTROLS2 = 0x401e,
     VMCS_PAUSE_GAP = 0x4020,
     VMCS_PAUSE_WINDOW = 0x4022,

@@ -25,8 +25,9 @@ struct vmx_features {
     u64 ept_flags;                               /* of the EPT pointer */
     u8 timer_shift;                              /* TSC ticks to those of the preemption timer */
     bool pages_1g, vpid, invept_single, invvpid_single, pause_loop;
-    /* What the CPU has for a virtual local APIC: found, said, and left off (docs/hardware.md). */
-    bool tpr_shadow, apic_registers, interrupt_delivery, posted_interrupts;
+    bool tpr_shadow;
+    /* What else the CPU has for a virtual local APIC: found, said, and left off (docs/hardware.md). */
+    bool apic_registers, interrupt_delivery, posted_interrupts;
     bool must_lock;           /* IA32_FEATURE_CONTROL is open: lintel sets and locks it */
     u64 cr0_owned, cr4_owned; /* bits the guest sees through the shadow */
     u64 cr0_set, cr4_set;     /* bits VMX operation wants set */
@@ -40,6 +41,7 @@ struct vmx_vcpu {
     bool launched; /* VMRESUME, not VMLAUNCH */
     bool loaded;   /* DR6, CR2 and the syscall MSRs are on the CPU */
     u32 processor; /* PROCESSOR_CONTROLS as the VMCS has them */
+    u8 tpr_threshold;
     u64 dr6, cr2;
     u64 star, lstar, cstar, sfmask, kernel_gs_base;
 };
@@ -123,6 +125,7 @@ void vmx_interrupt_window(struct vcpu *vcpu, bool wanted);
 void vmx_nmi_window(struct vcpu *vcpu);
 void vmx_nmi_window_close(struct vcpu *vcpu);
 void vmx_redeliver(void);
+void vmx_tpr_threshold_update(struct vcpu *vcpu);
 
 /* world_switch.asm */
 void vmx_enter_guest(struct vcpu *vcpu, u64 launched);
