@@ -35,7 +35,7 @@ VGA_COLOUR	equ 0x0f
 %define physical(symbol) (symbol - IMAGE_BASE)
 
 extern boot_main, cpus
-global boot_entry
+global boot_entry, boot_pml4
 global boot_stack_guard, boot_stack, boot_nmi_stack, boot_double_fault_stack, boot_machine_check_stack
 
 ; ---------------------------------------------------------------- 32-bit mode

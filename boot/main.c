@@ -13,6 +13,7 @@
 #include "arch/x86/machine/lapic.h"
 #include "arch/x86/machine/paging.h"
 #include "arch/x86/machine/percpu.h"
+#include "arch/x86/machine/smp.h"
 #include "arch/x86/machine/tsc.h"
 #include "boot/boot_info.h"
 #include "boot/memory.h"
@@ -66,7 +67,7 @@ static u32 current_cpu(void)
 
 static u64 log_clock(void)
 {
-    return tsc_to_ns(read_tsc());
+    return tsc_to_ns(tsc_boot_now());
 }
 
 static void consoles_start(u32 tags)
@@ -205,6 +206,20 @@ static void operator_start(void)
     vm_set_ended_hook(monitor_vm_ended);
 }
 
+static int cpu_join(void)
+{
+    fpu_enable();
+    return engine->cpu_start();
+}
+
+static void cpus_start(void)
+{
+    static const struct smp_hooks hooks = {.start = cpu_join, .run = sched_loop};
+
+    smp_start(acpi_info.apic_ids, acpi_info.cpu_count, boot_memory_start_page(), &hooks);
+    boot_memory_free_start_page();
+}
+
 /* What the start cost and what lintel took, for docs and benchmarks. */
 static void say_ready(u64 entry, u32 running)
 {
@@ -228,6 +243,7 @@ NORETURN void boot_main(u32 magic, u32 tags)
     machine_start();
     engine_start();
     operator_start();
+    cpus_start();
     if (p2m_global_init())
         refuse("there is not even memory for the shared pages of p2m lists");
     machine = &guest_machine_ops;

@@ -92,15 +92,19 @@ static void cpu_add(struct acpi_info *info, u32 apic_id, u32 flags)
 {
     u32 i;
 
+    if (!(flags & MADT_CPU_ENABLED)) {
+        info->cpus_disabled++;
+        return;
+    }
     for (i = 0; i < info->cpu_count; i++)
-        if (info->cpus[i].apic_id == apic_id) /* listed as local APIC and as x2APIC */
+        if (info->apic_ids[i] == apic_id) /* listed as local APIC and as x2APIC */
             return;
     if (info->cpu_count == ACPI_CPUS) {
-        log_warning("ACPI: CPU with APIC number %u is left out; lintel has room for %u CPUs", apic_id,
+        log_warning("ACPI: the CPU with APIC number %u is left out; lintel has room for %u", apic_id,
                     ACPI_CPUS);
         return;
     }
-    info->cpus[info->cpu_count++] = (struct acpi_cpu){apic_id, flags & MADT_CPU_ENABLED};
+    info->apic_ids[info->cpu_count++] = apic_id;
 }
 
 static void ioapic_add(struct acpi_info *info, const struct acpi_madt_ioapic *entry)

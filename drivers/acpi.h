@@ -15,11 +15,6 @@
 #define ACPI_MCFG_RANGES   8
 #define ACPI_SLEEP_UNKNOWN 0xff
 
-struct acpi_cpu {
-    u32 apic_id;
-    bool usable; /* enabled by firmware; else only room for a CPU */
-};
-
 struct acpi_ioapic {
     hpa_t address;
     u32 gsi_base;
@@ -47,8 +42,9 @@ struct acpi_mcfg_range {
 
 struct acpi_info {
     hpa_t lapic_address;
-    struct acpi_cpu cpus[ACPI_CPUS];
+    u32 apic_ids[ACPI_CPUS]; /* of the CPUs that the firmware has enabled */
     u32 cpu_count;
+    u32 cpus_disabled; /* entries for CPUs that may be plugged in, or that the firmware has switched off */
     struct acpi_ioapic ioapics[ACPI_IOAPICS];
     u32 ioapic_count;
     struct acpi_isa_irq isa_irqs[ACPI_ISA_IRQS];

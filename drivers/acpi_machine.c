@@ -15,12 +15,8 @@ static const struct acpi_memory machine_memory = {map, paging_unmap_device};
 
 static void report(const struct acpi_info *info)
 {
-    u32 usable = 0, i;
-
-    for (i = 0; i < info->cpu_count; i++)
-        usable += info->cpus[i].usable;
-    log_info("ACPI: %u of %u CPUs usable, %u IOAPICs, power-off %s, HPET %s", usable, info->cpu_count,
-             info->ioapic_count,
+    log_info("ACPI: %u of %u CPUs usable, %u IOAPICs, power-off %s, HPET %s", info->cpu_count,
+             info->cpu_count + info->cpus_disabled, info->ioapic_count,
              info->pm1a_control && info->sleep_type_a != ACPI_SLEEP_UNKNOWN ? "known" : "unknown",
              info->hpet_address ? "present" : "absent");
 }

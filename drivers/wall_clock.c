@@ -109,5 +109,5 @@ void wall_clock_init(void)
 
 u64 wall_clock_seconds(void)
 {
-    return boot_seconds + tsc_to_ns(read_tsc() - boot_tsc) / 1000000000;
+    return boot_seconds + tsc_to_ns(tsc_boot_now() - boot_tsc) / 1000000000;
 }

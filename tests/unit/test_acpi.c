@@ -114,7 +114,8 @@ static const u8 madt_entries[] = {
     0, 8, 0, 0, 1, 0, 0, 0,                                     /* CPU, APIC 0, enabled */
     0, 8, 1, 5, 0, 0, 0, 0,                                     /* CPU, APIC 5, not enabled */
     0, 8, 2, 0xff, 1, 0, 0, 0,                                  /* no CPU */
-    9, 16, 0, 0, 5, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,            /* APIC 5 again */
+    0, 8, 1, 6, 1, 0, 0, 0,                                     /* CPU, APIC 6, enabled */
+    9, 16, 0, 0, 6, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,            /* APIC 6 again */
     9, 16, 0, 0, 0x2c, 1, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0,         /* x2APIC 300 */
     1, 12, 7, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0,                  /* IOAPIC 7 */
     2, 10, 0, 0, 2, 0, 0, 0, 0, 0,                              /* IRQ 0 is GSI 2, as the bus has it */
@@ -203,11 +204,10 @@ static void test_everything_is_read(void **state)
     assert_int_equal(parse(), 0);
     assert_int_equal(warnings, 2); /* the two impossible MCFG ranges */
     assert_int_equal(info.cpu_count, 3);
-    assert_int_equal(info.cpus[0].apic_id, 0);
-    assert_true(info.cpus[0].usable);
-    assert_int_equal(info.cpus[1].apic_id, 5);
-    assert_false(info.cpus[1].usable);
-    assert_int_equal(info.cpus[2].apic_id, 300);
+    assert_int_equal(info.cpus_disabled, 1);
+    assert_int_equal(info.apic_ids[0], 0);
+    assert_int_equal(info.apic_ids[1], 6);
+    assert_int_equal(info.apic_ids[2], 300);
     assert_int_equal(info.ioapic_count, 1);
     assert_true(info.ioapics[0].address == 0xfec00000 && info.ioapics[0].id == 7);
     assert_true(info.lapic_address == 0x1fee00000);
@@ -324,6 +324,22 @@ static void test_broken_madt_entries(void **state)
     }
 }
 
+/* Firmware lists every CPU that might ever be plugged in; these must not take the room of those that are. */
+static void test_many_disabled_cpus(void **state)
+{
+    u8 *at = memory + MADT + 44;
+    u32 i;
+
+    (void)state;
+    for (i = 0; i < 200; i++, at += 8)
+        memcpy(at, (u8[]){0, 8, 0, (u8)i, i >= 198, 0, 0, 0}, 8);
+    finish(MADT, "APIC", (u32)(at - (memory + MADT)));
+    assert_int_equal(parse(), 0);
+    assert_int_equal(info.cpu_count, 2);
+    assert_int_equal(info.cpus_disabled, 198);
+    assert_int_equal(info.apic_ids[0], 198);
+}
+
 static void test_too_many_of_everything(void **state)
 {
     u8 *at = memory + MADT + 44;
@@ -405,6 +421,7 @@ int main(void)
         TEST(test_one_bad_table_does_not_spoil_the_others),
         TEST(test_lying_lengths),
         TEST(test_broken_madt_entries),
+        TEST(test_many_disabled_cpus),
         TEST(test_too_many_of_everything),
         TEST(test_sleep_types),
         TEST(test_the_bios_area_is_searched),

@@ -8,7 +8,7 @@
 
 #include "arch/x86/machine/image.h"
 #include "arch/x86/machine/paging.h"
-#include "hv/lib/panic.h"
+#include "hv/lib/errno.h"
 
 /* AMD APM 2, figure 12-8. */
 struct tss {
@@ -44,20 +44,23 @@ struct gdt_pointer {
 static struct cpu_descriptors sets[CPU_MAX];
 
 /* The boot CPU's stacks are in the image: they must be there before there is memory to allocate. */
-static void stacks_provide(struct cpu *cpu)
+static void boot_stacks_provide(struct cpu *cpu)
 {
-    if (cpu->index == 0) {
-        cpu->stack_top = percpu_prepare_stack(cpu, (u64)boot_stack);
-        cpu->nmi_stack_top = percpu_prepare_stack(cpu, (u64)boot_nmi_stack);
-        cpu->double_fault_stack_top = percpu_prepare_stack(cpu, (u64)boot_double_fault_stack);
-        cpu->machine_check_stack_top = percpu_prepare_stack(cpu, (u64)boot_machine_check_stack);
-        return;
-    }
+    cpu->stack_top = percpu_prepare_stack(cpu, (u64)boot_stack);
+    cpu->nmi_stack_top = percpu_prepare_stack(cpu, (u64)boot_nmi_stack);
+    cpu->double_fault_stack_top = percpu_prepare_stack(cpu, (u64)boot_double_fault_stack);
+    cpu->machine_check_stack_top = percpu_prepare_stack(cpu, (u64)boot_machine_check_stack);
+}
+
+int descriptors_create_stacks(struct cpu *cpu)
+{
+    cpu->stack_top = paging_create_stack(cpu);
     cpu->nmi_stack_top = paging_create_stack(cpu);
     cpu->double_fault_stack_top = paging_create_stack(cpu);
     cpu->machine_check_stack_top = paging_create_stack(cpu);
-    if (!cpu->nmi_stack_top || !cpu->double_fault_stack_top || !cpu->machine_check_stack_top)
-        panic("no memory for the exception stacks of CPU %u", cpu->index);
+    return cpu->stack_top && cpu->nmi_stack_top && cpu->double_fault_stack_top && cpu->machine_check_stack_top
+               ? 0
+               : -ENOMEM;
 }
 
 static void tss_set_stack(struct tss *tss, unsigned ist, u64 top)
@@ -98,7 +101,8 @@ void descriptors_load(struct cpu *cpu)
     struct cpu_descriptors *set = &sets[cpu->index];
     struct gdt_pointer pointer = {sizeof(set->gdt) - 1, (u64)set->gdt};
 
-    stacks_provide(cpu);
+    if (cpu->index == 0)
+        boot_stacks_provide(cpu);
     set->tss = (struct tss){.io_map = sizeof(set->tss)};
     tss_set_stack(&set->tss, IST_NMI, cpu->nmi_stack_top);
     tss_set_stack(&set->tss, IST_DOUBLE_FAULT, cpu->double_fault_stack_top);

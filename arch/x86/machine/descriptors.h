@@ -15,6 +15,11 @@
 #define IST_MACHINE_CHECK 3
 
 /*
+ * Its four stacks, for a CPU other than the boot CPU: 0 or -ENOMEM. By the boot CPU, before it is started.
+ */
+int descriptors_create_stacks(struct cpu *cpu);
+
+/*
  * Build and load this CPU's GDT, segments and TSS with its own stacks for NMI, double fault, machine check.
  */
 void descriptors_load(struct cpu *cpu);

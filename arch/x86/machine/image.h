@@ -18,6 +18,10 @@ extern const u8 data_start[]; /* data and bss, up to image_end */
 extern u8 boot_stack_guard[];
 extern u8 boot_stack[], boot_nmi_stack[], boot_double_fault_stack[], boot_machine_check_stack[];
 
+/* What other CPUs than the boot CPU begin with; copied below 1 MiB by smp.c (boot/ap_trampoline.asm). */
+extern const u8 ap_trampoline[];
+extern const u32 ap_trampoline_size;
+
 /* Which instructions may fault, and where to go on then; offsets from IMAGE_BASE. */
 struct exception_table_entry {
     u32 fault, landing;

@@ -36,12 +36,15 @@ enum lapic_register {
 #define APIC_BASE_ADDRESS BITS(51, 12)
 #define X2APIC_MSR(reg)   (0x800 + (reg) / 16)
 #define XAPIC_PAGE_SIZE   0x1000
+#define XAPIC_ID_ALL      0xff /* every CPU */
 
 #define SPURIOUS_ENABLE    BIT(8)
 #define LVT_MASKED         BIT(16)
 #define LVT_NMI            (4u << 8)
 #define LVT_TIMER_DEADLINE (2u << 17)
 #define ICR_NMI            (4u << 8)
+#define ICR_INIT           (5u << 8)
+#define ICR_STARTUP        (6u << 8)
 #define ICR_ASSERT         BIT(14)
 #define ICR_PENDING        BIT(12)
 #define ICR_WAIT_MOST      100000 /* reads; an IPI that is not accepted by then is lost anyway */
@@ -159,6 +162,21 @@ void lapic_send_nmi(u32 apic_id)
     icr_write(apic_id, ICR_ASSERT | ICR_NMI);
 }
 
+void lapic_send_init(u32 apic_id)
+{
+    icr_write(apic_id, ICR_ASSERT | ICR_INIT);
+}
+
+void lapic_send_startup(u32 apic_id, hpa_t page)
+{
+    icr_write(apic_id, ICR_ASSERT | ICR_STARTUP | (u32)(page >> PAGE_SHIFT));
+}
+
+bool lapic_can_reach(u32 apic_id)
+{
+    return use_x2apic || apic_id < XAPIC_ID_ALL;
+}
+
 /* ---------------------------------------------------------------- timer */
 
 void lapic_timer_run_free(void)
@@ -172,10 +190,14 @@ u32 lapic_timer_count(void)
     return lapic_read(LAPIC_CURRENT_COUNT);
 }
 
-/* From here on the timer's interrupts are let through. */
 void lapic_timer_set_rate(u64 timer_khz, u64 ticks_khz)
 {
     timer_ratio = (timer_khz << 32) / ticks_khz;
+}
+
+/* From here on the timer's interrupts are let through. */
+void lapic_timer_start(void)
+{
     lapic_write(LAPIC_INITIAL_COUNT, 0);
     lapic_write(LAPIC_LVT_TIMER, HOST_VECTOR_TIMER | (cpu_features.tsc_deadline ? LVT_TIMER_DEADLINE : 0));
     asm volatile("mfence" : : : "memory"); /* SDM 3A, 10.5.4.1: before the first write to the deadline MSR */

@@ -20,17 +20,23 @@ void host_lapic_look_again(void);
 void host_lapic_send_ipi(u32 apic_id, u8 vector);
 /* NMI to one CPU: for a panic that stops the others. */
 void lapic_send_nmi(u32 apic_id);
+/* INIT to one CPU, and the order to begin in real mode at page (below 1 MiB): for smp.c. */
+void lapic_send_init(u32 apic_id);
+void lapic_send_startup(u32 apic_id, hpa_t page);
+/* Whether an interrupt can be sent there at all: numbers above 254 need x2APIC mode. */
+bool lapic_can_reach(u32 apic_id);
 /* Whether this CPU's local APIC waits for the EOI of vector. */
 bool lapic_in_service(u8 vector);
 
 /*
  * For the calibration (tsc.c): let the timer count down freely, without interrupts, from the highest value;
  * and what it stands at. Afterwards tell the rate, without which host_lapic_timer_set can't count in TSC
- * ticks.
+ * ticks; it is the same for all CPUs. Each CPU then starts its own timer.
  */
 void lapic_timer_run_free(void);
 u32 lapic_timer_count(void);
 void lapic_timer_set_rate(u64 timer_khz, u64 ticks_khz);
+void lapic_timer_start(void);
 
 /*
  * Ask for one interrupt (HOST_VECTOR_TIMER) at a TSC value of this CPU; ~0 for none; a value in the past

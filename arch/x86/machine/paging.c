@@ -203,6 +203,11 @@ void paging_load(void)
     write_cr4(cr4);
 }
 
+hpa_t paging_root(void)
+{
+    return root_hpa;
+}
+
 void paging_init(const struct paging_ram *ram, unsigned count, paging_alloc_fn alloc)
 {
     page_alloc = alloc;

@@ -97,6 +97,9 @@ u64 paging_verify(void);
  */
 bool paging_is_mapped(u64 address);
 
+/* Their root, as CR3 takes it. */
+hpa_t paging_root(void);
+
 /* Load the final tables on another CPU, with NX, WP, SMEP, SMAP, UMIP as this CPU has them. */
 void paging_load(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The records of the physical CPUs. The boot CPU's exists from the first instruction of C on: boot/entry.asm
- * plants its address on the boot stack. No lock: a record is written by the boot CPU before its CPU runs,
- * then by that CPU.
+ * plants its address on the boot stack. No lock: the boot CPU writes a record while it starts the CPU
+ * (arch/x86/machine/smp.c); from then on nobody does.
  */
 #include "arch/x86/machine/percpu.h"
 

@@ -10,6 +10,7 @@
 #include "hv/lib/types.h"
 
 #define CPU_MAX        64
+#define CPU_NONE       (~0u) /* no CPU's index */
 #define CPU_STACK_SIZE 0x4000ull
 
 struct cpu {
@@ -18,6 +19,7 @@ struct cpu {
     u64 stack_top; /* below the pointer to this structure */
     u64 nmi_stack_top, double_fault_stack_top, machine_check_stack_top;
     u64 descriptors; /* GDT and TSS, private to arch/x86/machine/descriptors.c */
+    u64 tsc_offset;  /* what its TSC lacks of the boot CPU's: tsc_to_boot (tsc.h) */
     bool online;
 };
 

@@ -219,6 +219,7 @@ void tsc_calibrate(const struct tsc_reference *reference)
     ns_per_tick = (1000000ull << 32) / tsc_khz;
     ticks_per_ns = (tsc_khz << 32) / 1000000;
     lapic_timer_set_rate(lapic_timer_khz, tsc_khz);
+    lapic_timer_start();
 }
 
 /* ---------------------------------------------------------------- conversions */

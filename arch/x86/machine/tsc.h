@@ -4,6 +4,7 @@
 #define ARCH_X86_MACHINE_TSC_H
 
 #include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/percpu.h"
 
 struct tsc_reference {
     u16 pm_timer_port;  /* 0: none (ACPI FADT) */
@@ -22,6 +23,20 @@ u64 tsc_to_ns(u64 ticks);
 static inline u64 tsc_from_us(u64 us)
 {
     return tsc_from_ns(us * 1000);
+}
+
+/*
+ * The boot CPU's time stamp counter at the moment when that of cpu was `tsc`, to within what was measured
+ * when cpu was started (tsc_offset.h). Times that CPUs compare, or that outlive a CPU, are the boot CPU's.
+ */
+static inline u64 tsc_to_boot(const struct cpu *cpu, u64 tsc)
+{
+    return tsc + cpu->tsc_offset;
+}
+
+static inline u64 tsc_boot_now(void)
+{
+    return tsc_to_boot(cpu_this(), read_tsc());
 }
 
 /* Spin; for device start-up only. */

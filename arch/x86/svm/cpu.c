@@ -27,9 +27,6 @@ static struct svm_cpu {
     struct svm_asids asids;
 } * svm_cpus[CPU_MAX];
 
-/* The boot CPU's pages; other CPUs' are allocated when they are started. */
-static struct svm_cpu boot_svm_cpu ALIGNED(PAGE_SIZE);
-
 /* MSRs that the CPU switches with the VMCB (VMLOAD, VMSAVE): the guest may touch the real ones. */
 static const u32 passed_msrs[] = {
     0x174,      /* SYSENTER_CS */
@@ -100,11 +97,21 @@ const struct nested_format *svm_nested_format(bool *pages_1g)
 
 int svm_cpu_start(void)
 {
-    u32 index = cpu_this()->index;
-    struct svm_cpu *svm_cpu = &boot_svm_cpu;
+    struct svm_cpu *svm_cpu = memory_alloc(sizeof(*svm_cpu), FRAME_OWNER_HYPERVISOR);
+    u64 vm_cr = 0;
 
-    assert(index == 0);
-    svm_cpus[index] = svm_cpu;
+    if (!svm_cpu) {
+        log_warning("CPU %u: no memory is left for SVM's pages", cpu_this()->index);
+        return -ENOMEM;
+    }
+    /* The boot CPU's has been looked at by svm_probe; each CPU has one of its own. */
+    if (rdmsr_safe(MSR_VM_CR, &vm_cr) == 0 && (vm_cr & VM_CR_SVMDIS)) {
+        log_warning("CPU %u: SVM is switched off, unlike on the boot CPU (VM_CR is %#llx)", cpu_this()->index,
+                    (unsigned long long)vm_cr);
+        memory_free(svm_cpu, sizeof(*svm_cpu), FRAME_OWNER_HYPERVISOR);
+        return -EPERM;
+    }
+    svm_cpus[cpu_this()->index] = svm_cpu;
     svm_asids_init(&svm_cpu->asids);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     wrmsr(MSR_VM_HSAVE_PA, virt_to_phys(svm_cpu->save_area));

@@ -8,7 +8,6 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
 
-#define VM_CR_SVMDIS            BIT(4)
 #define SVM_EDX_NESTED_PAGING   BIT(0)
 #define SVM_EDX_NEXT_RIP        BIT(3)
 #define SVM_EDX_CLEAN           BIT(5)

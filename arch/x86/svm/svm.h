@@ -23,6 +23,7 @@ static inline struct svm_vcpu *svm_of(const struct vcpu *vcpu)
 }
 
 #define CPUID_SVM_LEAF 0x8000000a
+#define VM_CR_SVMDIS   BIT(4) /* SVM is locked off */
 
 /* One CPU's address space identifiers; the CPU alone. */
 struct svm_asids {

@@ -13,7 +13,6 @@
 #include "hv/run/vm.h"
 
 #define MSR_FEATURE_CONTROL 0x3a
-#define FEATURE_CONTROL_ON  (BIT(0) | BIT(2)) /* locked, VMX outside SMX */
 #define MSR_VMX_BASIC       0x480
 #define MSR_VMX_PIN         0x481
 #define MSR_VMX_MISC        0x485
@@ -48,9 +47,7 @@ const struct nested_format nested_format_intel = {
 static struct vmx_cpu {
     u8 region[PAGE_SIZE] ALIGNED(PAGE_SIZE); /* of VMXON */
     void *current;                           /* the VMCS that VMREAD reads */
-    u32 next_vpid;
 } * vmx_cpus[CPU_MAX];
-static struct vmx_cpu boot_vmx_cpu ALIGNED(PAGE_SIZE);
 static u8 msr_map[MSR_MAP_BYTES] ALIGNED(PAGE_SIZE);
 
 /* MSRs that belong to the guest while its vCPU is loaded, or that the CPU switches itself. */
@@ -145,17 +142,36 @@ const struct nested_format *vmx_nested_format(bool *pages_1g)
     return &nested_format_intel;
 }
 
+/* The boot CPU's has been looked at by vmx_probe; each CPU has one of its own, locked or not. */
+static bool feature_control_open(void)
+{
+    u64 control = capability(MSR_FEATURE_CONTROL);
+
+    if (!(control & FEATURE_CONTROL_LOCKED)) {
+        wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX);
+        return true;
+    }
+    if (control & FEATURE_CONTROL_VMX)
+        return true;
+    log_warning("CPU %u: VMX is locked off, unlike on the boot CPU (IA32_FEATURE_CONTROL is %#llx)",
+                cpu_this()->index, (unsigned long long)control);
+    return false;
+}
+
 int vmx_cpu_start(void)
 {
-    struct vmx_cpu *cpu = &boot_vmx_cpu;
-    hpa_t region = virt_to_phys(cpu->region);
+    struct vmx_cpu *cpu = memory_alloc(sizeof(*cpu), FRAME_OWNER_HYPERVISOR);
+    hpa_t region;
     bool failed;
 
-    assert(cpu_this()->index == 0);
-    vmx_cpus[0] = cpu;
-    cpu->next_vpid = 1;
-    if (vmx_features.must_lock)
-        wrmsr(MSR_FEATURE_CONTROL, rdmsr(MSR_FEATURE_CONTROL) | FEATURE_CONTROL_ON);
+    if (!cpu) {
+        log_warning("CPU %u: no memory is left for VMX's page", cpu_this()->index);
+        return -ENOMEM;
+    }
+    region = virt_to_phys(cpu->region);
+    vmx_cpus[cpu_this()->index] = cpu;
+    if (!feature_control_open())
+        return -EPERM;
     write_cr0(read_cr0() | vmx_features.cr0_set);
     write_cr4(read_cr4() | vmx_features.cr4_set | CR4_VMXE);
     *(u32 *)cpu->region = vmx_features.revision;
@@ -203,16 +219,14 @@ void vmx_forget(struct vmx_vcpu *vmx)
 }
 
 /*
- * VPIDs name vCPUs for the TLB: 16 bits, given in turn; 0 is lintel's. A reused one is flushed when its vCPU
- * is made.
+ * VPIDs name vCPUs for the TLBs of all CPUs; 0 is lintel's. One follows from the vCPU's place, so that no two
+ * that live have the same. What an earlier owner left in a TLB goes when the vCPU comes to that CPU.
  */
-u16 vmx_vpid_next(void)
-{
-    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
-    u16 vpid = (u16)cpu->next_vpid;
+_Static_assert((VM_MAX)*VM_VCPUS_MAX < BIT(16), "a VPID has 16 bits");
 
-    cpu->next_vpid = cpu->next_vpid == 0xffff ? 1 : cpu->next_vpid + 1;
-    return vpid;
+u16 vmx_vpid_of(const struct vcpu *vcpu)
+{
+    return (u16)(1 + vcpu->vm->index * VM_VCPUS_MAX + vcpu->index);
 }
 
 #define INVEPT_SINGLE  1

@@ -8,9 +8,6 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
 
-#define FEATURE_CONTROL_LOCKED BIT(0)
-#define FEATURE_CONTROL_VMX    BIT(2)
-
 #define BASIC_REVISION   BITS(30, 0)
 #define MISC_TIMER_SHIFT BITS(4, 0)
 #define EPT_FOUR_LEVELS  BIT(6)

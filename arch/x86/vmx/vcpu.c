@@ -81,13 +81,13 @@ int vmx_vcpu_create(struct vcpu *vcpu)
             goto fail_apic_page;
     }
     *(u32 *)vmx->vmcs = vmx_features.revision;
-    vmx->vpid = vmx_vpid_next();
+    vmx->cpu = CPU_NONE;
+    vmx->vpid = vmx_vpid_of(vcpu);
     vcpu->engine = vmx;
     vmx_forget(vmx);
     previous = vmx_enter_vmcs(vmx);
     controls_init(vmx, vcpu);
     vmx_leave_vmcs(previous);
-    vmx_tlb_flush(vcpu);
     return 0;
 
 fail_apic_page:
@@ -112,12 +112,27 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
     vcpu->engine = NULL;
 }
 
+/*
+ * A TLB keeps what it learned when the vCPU was here before; what the guest has flushed since, it has flushed
+ * elsewhere.
+ */
+static void come_to_cpu(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+    if (likely(vmx->cpu == cpu_this()->index))
+        return;
+    vmx->cpu = cpu_this()->index;
+    vmx_tlb_flush(vcpu);
+}
+
 /* DR6, CR2 and the syscall MSRs are in no field of the VMCS: they stay on the CPU between a vCPU's exits. */
 void vmx_vcpu_load(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
 
     assert(!vmx->loaded);
+    come_to_cpu(vcpu);
     vmx_select(vmx);
     vmx_host_state_write();
     wrmsr(MSR_STAR, vmx->star);

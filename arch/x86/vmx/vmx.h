@@ -9,6 +9,9 @@
 #include "arch/x86/vmx/vmcs.h"
 #include "hv/run/engine.h"
 
+#define FEATURE_CONTROL_LOCKED BIT(0)
+#define FEATURE_CONTROL_VMX    BIT(2) /* outside SMX */
+
 /* The capability MSRs (SDM 3D, appendix A) that decide. */
 struct vmx_capabilities {
     u64 basic, feature_control;
@@ -39,6 +42,7 @@ struct vmx_vcpu {
     void *vmcs;
     u16 vpid;
     bool launched; /* VMRESUME, not VMLAUNCH */
+    u32 cpu;       /* where it ran last, or CPU_NONE: its translations elsewhere are stale */
     bool loaded;   /* DR6, CR2 and the syscall MSRs are on the CPU */
     u32 processor; /* PROCESSOR_CONTROLS as the VMCS has them */
     u8 tpr_threshold;
@@ -82,7 +86,7 @@ static inline void vmx_leave_vmcs(void *previous)
 }
 
 void vmx_forget(struct vmx_vcpu *vmx); /* VMCLEAR: the VMCS is in memory whole */
-u16 vmx_vpid_next(void);
+u16 vmx_vpid_of(const struct vcpu *vcpu);
 void vmx_host_state_write(void);
 
 /* vcpu.c */

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""The machine's CPUs: all of them run, on every emulator and firmware; one that is silent is named; a panic stops all."""
+import pytest
+from test_faults import TINY, watched  # noqa: F401: a fixture
+
+SINGLE = ['-accel', 'tcg,thread=single']
+PC = ['-M', 'pc']
+MACHINES = [
+    ('qemu-2', {'cpus': 2}),
+    ('qemu-4-single-pc', {'cpus': 4, 'qemu_arg': SINGLE + PC}),
+    ('qemu-8-single-uefi', {'cpus': 8, 'firmware': 'uefi', 'qemu_arg': SINGLE}),
+    ('bochs-vmx-2', {'cpus': 2, 'engine': 'vmx'}),
+    ('bochs-svm-4', {'cpus': 4, 'emulator': 'bochs'}),
+]
+MORE = ([('qemu-%d-%s-%s-%s' % (cpus, threads, firmware, board),
+          {'cpus': cpus, 'firmware': firmware, 'qemu_arg': more + chips})
+         for cpus in (2, 4, 8) for threads, more in (('multi', []), ('single', SINGLE))
+         for firmware in ('bios', 'uefi') for board, chips in (('q35', []), ('pc', PC))] +
+        [('bochs-%s-%d' % (engine, cpus), {'cpus': cpus, 'engine': engine, 'emulator': 'bochs'})
+         for engine in ('svm', 'vmx') for cpus in (2, 4)])
+COMPARED = r'(\d+) of (\d+) CPUs run; their time stamp counters were compared to within (\d+) ns'
+ANSWER_S = 5    # PATIENCE_US of arch/x86/machine/smp.c
+HALT = b'\xfa\xf4\xeb\xfd'    # cli; hlt; jmp to the hlt
+
+
+def parameters(rows):
+    return pytest.mark.parametrize('options', [row[1] for row in rows], ids=[row[0] for row in rows])
+
+
+def all_run(emulator, options):
+    machine = emulator({'vm web': TINY}, **{'memory': '512M', **options})
+    found = machine.expect(COMPARED)
+    assert found.group(1) == found.group(2) == str(options['cpus']), found.group(0)
+    assert machine.wait() == 0
+    assert 'VM web: has powered itself off' in machine.output
+    assert 'ticks behind' not in machine.output, 'the emulators have one clock for all'
+
+
+@parameters(MACHINES)
+def test_all_cpus_run(options, emulator):
+    all_run(emulator, options)
+
+
+@pytest.mark.matrix
+@parameters(MORE)
+def test_all_cpus_run_everywhere(options, emulator):
+    all_run(emulator, options)
+
+
+def test_one_cpu_says_nothing(emulator):
+    machine = emulator({'vm web': TINY})
+    assert machine.wait() == 0
+    assert 'CPUs run' not in machine.output
+
+
+def test_a_cpu_that_does_not_answer(watched):  # noqa: F811
+    """CPU 1's first instruction is a HLT: it is named and left out, the next one takes its number, the boot goes on."""
+    machine, lintel = watched({'vm web': TINY}, cpus=3)
+    lintel.run_to('smp_start')
+    page = lintel.get('rdx')
+    good = lintel.read(lintel.symbols['ap_trampoline'], len(HALT))
+    lintel.write(lintel.symbols['ap_trampoline'], HALT)
+    lintel.run_to('tsc_delay_us')    # behind the INITs at first
+    lintel.run_to('lapic_send_init')    # which withdraws CPU 1
+    assert lintel.get('rdi') == 1
+    lintel.write(0xffff800000000000 + page, good)
+    lintel.go()
+    machine.expect(r'The CPU with APIC number 1 has not answered within %d s; it is left out\.' % ANSWER_S)
+    found = machine.expect(COMPARED)
+    assert found.group(1, 2) == ('2', '3')
+    assert machine.wait() == 0
+    assert 'VM web: has powered itself off' in machine.output
