@@ -67,12 +67,18 @@ void interrupt_use_fault_stack(u8 vector)
     idt[vector].stack = 1;
 }
 
-void interrupt_setup(void)
+void interrupt_load(void)
 {
     struct PACKED {
         u16 limit;
         u64 base;
     } pointer = {sizeof(idt) - 1, (u64)idt};
+
+    asm volatile("lidt %0" : : "m"(pointer));
+}
+
+void interrupt_setup(void)
+{
     unsigned i;
 
     for (i = 0; i < 256; i++) {
@@ -84,5 +90,5 @@ void interrupt_setup(void)
                                .offset_middle = (u16)(entry >> 16),
                                .offset_high = (u32)(entry >> 32)};
     }
-    asm volatile("lidt %0" : : "m"(pointer));
+    interrupt_load();
 }

@@ -49,6 +49,8 @@ extern struct capture {
 extern u32 interrupts[256];
 void interrupt_handle(u8 vector, void (*handler)(struct frame *frame));
 void interrupt_setup(void);
+/* The same table on another vCPU. */
+void interrupt_load(void);
 /* Let this vector use the TSS's spare stack. */
 void interrupt_use_fault_stack(u8 vector);
 
