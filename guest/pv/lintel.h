@@ -19,20 +19,31 @@
 #define LINTEL_CALL_FEATURES      (LINTEL_CALL_BASE + 1) /* word -> LINTEL_FEATURE bits of that word */
 #define LINTEL_CALL_CONSOLE_WRITE (LINTEL_CALL_BASE + 2) /* physical address, bytes -> bytes, or an error */
 #define LINTEL_CALL_YIELD         (LINTEL_CALL_BASE + 3) /* -> 0 */
+#define LINTEL_CALL_CPU_ON        (LINTEL_CALL_BASE + 4) /* vCPU, entry, EBX there -> 0, or an error */
+#define LINTEL_CALL_CPU_OFF       (LINTEL_CALL_BASE + 5) /* -> 0, when the operator starts it again */
+#define LINTEL_CALL_CPU_STATE     (LINTEL_CALL_BASE + 6) /* vCPU -> LINTEL_CPU_*, or an error */
+#define LINTEL_CALL_SYSTEM_OFF    (LINTEL_CALL_BASE + 7) /* does not return */
+#define LINTEL_CALL_SYSTEM_RESET  (LINTEL_CALL_BASE + 8) /* does not return */
 
-#define LINTEL_ABI_VERSION 0x10000 /* major << 16 | minor */
+#define LINTEL_ABI_VERSION 0x10001 /* major << 16 | minor */
 
 #define LINTEL_FEATURE_CONSOLE_WRITE 0 /* numbers of bits: 32 to a word */
 #define LINTEL_FEATURE_YIELD         1
+#define LINTEL_FEATURE_CPU_POWER     2 /* CPU_ON, CPU_OFF, CPU_STATE */
+#define LINTEL_FEATURE_SYSTEM_POWER  3 /* SYSTEM_OFF, SYSTEM_RESET */
+
+enum lintel_cpu { LINTEL_CPU_OFF, LINTEL_CPU_ON, LINTEL_CPU_PENDING };
 
 #define LINTEL_CONSOLE_MAX 4096
 
 /* Errors are negative. */
-#define LINTEL_EPERM      1    /* not from ring 0 of protected or long mode */
-#define LINTEL_EFAULT     14   /* the range is not all RAM */
-#define LINTEL_EINVAL     22   /* more than LINTEL_CONSOLE_MAX */
-#define LINTEL_ENOSYS     38   /* no such call */
-#define LINTEL_KVM_ENOSYS 1000 /* the same, outside lintel's numbers, under KVM's signature */
+#define LINTEL_EPERM       1    /* not from ring 0 of protected or long mode */
+#define LINTEL_EFAULT      14   /* the range is not all RAM */
+#define LINTEL_EINVAL      22   /* more than LINTEL_CONSOLE_MAX; no such vCPU; beyond 4 GiB */
+#define LINTEL_ENOSYS      38   /* no such call */
+#define LINTEL_EALREADY    114  /* the vCPU is on */
+#define LINTEL_EINPROGRESS 115  /* ... or about to be */
+#define LINTEL_KVM_ENOSYS  1000 /* the same, outside lintel's numbers, under KVM's signature */
 
 /* CPUID. Leaf SIGNATURE has `LinuxPVLinux` in EBX, ECX, EDX; bit 0 of FEATURES' EAX: ports need no delays. */
 #define LINTEL_CPUID_SIGNATURE   0x40000002u

@@ -19,7 +19,9 @@ static s64 call_version(struct vcpu *vcpu, const u64 arguments[4])
 static s64 call_features(struct vcpu *vcpu, const u64 arguments[4])
 {
     (void)vcpu;
-    return arguments[0] == 0 ? HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD : 0;
+    return arguments[0] == 0 ? HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD |
+                                   HYPERCALL_FEATURE_CPU_POWER | HYPERCALL_FEATURE_SYSTEM_POWER
+                             : 0;
 }
 
 /* All or nothing: the range is looked at before the first byte is shown. */
@@ -54,11 +56,67 @@ static s64 call_yield(struct vcpu *vcpu, const u64 arguments[4])
     return 0;
 }
 
+/* The vCPU of the caller's VM with this number, or NULL. */
+static struct vcpu *vcpu_numbered(const struct vcpu *vcpu, u64 number)
+{
+    return number < vcpu->vm->vcpu_count ? vcpu->vm->vcpus[number] : NULL;
+}
+
+static s64 call_cpu_on(struct vcpu *vcpu, const u64 arguments[4])
+{
+    struct vcpu *target = vcpu_numbered(vcpu, arguments[0]);
+
+    if (!target || arguments[1] >> 32 || arguments[2] >> 32)
+        return -EINVAL;
+    return power_event(target, POWER_ON, (u32)arguments[1], (u32)arguments[2]);
+}
+
+static s64 call_cpu_off(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)arguments;
+    return power_event(vcpu, POWER_OFF, 0, 0);
+}
+
+static s64 call_cpu_state(struct vcpu *vcpu, const u64 arguments[4])
+{
+    static const u8 answers[POWER_STATE_COUNT] = {
+        [POWER_RUNNABLE] = HYPERCALL_CPU_IS_ON,           [POWER_HALTED] = HYPERCALL_CPU_IS_ON,
+        [POWER_UNINITIALISED] = HYPERCALL_CPU_IS_OFF,     [POWER_INIT_RECEIVED] = HYPERCALL_CPU_IS_OFF,
+        [POWER_SIPI_RECEIVED] = HYPERCALL_CPU_IS_PENDING, [POWER_STOPPED] = HYPERCALL_CPU_IS_OFF,
+    };
+    struct vcpu *target = vcpu_numbered(vcpu, arguments[0]);
+    struct power power;
+
+    if (!target)
+        return -EINVAL;
+    power_get(target, &power);
+    return answers[power.state];
+}
+
+static s64 call_system_off(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)arguments;
+    vm_power_off(vcpu->vm);
+    return 0;
+}
+
+static s64 call_system_reset(struct vcpu *vcpu, const u64 arguments[4])
+{
+    (void)arguments;
+    vm_request_reset(vcpu->vm, "reset by hypercall");
+    return 0;
+}
+
 static const hypercall_fn calls[HYPERCALL_COUNT] = {
     [HYPERCALL_VERSION] = call_version,
     [HYPERCALL_FEATURES] = call_features,
     [HYPERCALL_CONSOLE_WRITE] = call_console_write,
     [HYPERCALL_YIELD] = call_yield,
+    [HYPERCALL_CPU_ON] = call_cpu_on,
+    [HYPERCALL_CPU_OFF] = call_cpu_off,
+    [HYPERCALL_CPU_STATE] = call_cpu_state,
+    [HYPERCALL_SYSTEM_OFF] = call_system_off,
+    [HYPERCALL_SYSTEM_RESET] = call_system_reset,
 };
 
 /* Kernels may call; user programs, real mode and virtual-8086 mode may not. */

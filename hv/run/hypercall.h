@@ -18,13 +18,22 @@ enum hypercall {
     HYPERCALL_FEATURES,      /* word -> bits; words that do not exist are 0 */
     HYPERCALL_CONSOLE_WRITE, /* gpa, bytes -> bytes written, -EINVAL, -EFAULT */
     HYPERCALL_YIELD,         /* -> 0 */
+    HYPERCALL_CPU_ON,        /* vCPU, entry, argument -> 0, -EINVAL, -EALREADY, -EINPROGRESS */
+    HYPERCALL_CPU_OFF,       /* -> 0, when the operator starts the vCPU again */
+    HYPERCALL_CPU_STATE,     /* vCPU -> HYPERCALL_CPU_IS_*, -EINVAL */
+    HYPERCALL_SYSTEM_OFF,    /* does not return */
+    HYPERCALL_SYSTEM_RESET,  /* does not return */
     HYPERCALL_COUNT,
 };
 
-#define HYPERCALL_ABI_VERSION 0x10000 /* major << 16 | minor */
+#define HYPERCALL_ABI_VERSION 0x10001 /* major << 16 | minor */
 
 #define HYPERCALL_FEATURE_CONSOLE_WRITE BIT(0)
 #define HYPERCALL_FEATURE_YIELD         BIT(1)
+#define HYPERCALL_FEATURE_CPU_POWER     BIT(2)
+#define HYPERCALL_FEATURE_SYSTEM_POWER  BIT(3)
+
+enum hypercall_cpu_state { HYPERCALL_CPU_IS_OFF, HYPERCALL_CPU_IS_ON, HYPERCALL_CPU_IS_PENDING };
 
 #define HYPERCALL_CONSOLE_MAX 4096
 

@@ -323,9 +323,8 @@ static void tell_reset(struct vm *vm, const char *why)
 
 void vm_request_reset(struct vm *vm, const char *why)
 {
-    if (vm->state != VM_RUNNING || vm->reset_wanted)
+    if (vm->state != VM_RUNNING || __atomic_exchange_n(&vm->reset_wanted, true, __ATOMIC_ACQ_REL))
         return;
-    vm->reset_wanted = true;
     tell_reset(vm, why);
     vm_wind_up(vm);
 }

@@ -4,9 +4,11 @@
  * is as new. Nothing in the machine outlives a reset, so the counting is done outside, by
  * tests/system/test_tiny_guests.py.
  */
+// conf: vcpus = 2
 // hostile: it never ends by itself
-#include "lib/apic.h"
+#include "guest/pv/lintel.h"
 #include "lib/tap.h"
+#include "lib/vcpus.h"
 
 #define MARKER 0x2000000 /* RAM that nobody uses */
 
@@ -52,12 +54,24 @@ static void reset_by_port_92(void)
     out8(0x92, 1);
 }
 
+/* The boot vCPU's local APIC, by then in x2APIC mode, sends INIT to it. */
+static void reset_by_init(void)
+{
+    wrmsr(MSR_X2APIC + LAPIC_ICR / 16, ICR_INIT);
+}
+
+static void reset_by_call(void)
+{
+    lintel_call0(LINTEL_CALL_SYSTEM_RESET);
+}
+
 static const struct {
     const char *name;
     void (*reset)(void);
 } methods[] = {
     {"fadt", reset_by_fadt},         {"triple", reset_by_triple_fault}, {"cf9", reset_by_cf9},
-    {"keyboard", reset_by_keyboard}, {"port92", reset_by_port_92},
+    {"keyboard", reset_by_keyboard}, {"port92", reset_by_port_92},      {"init", reset_by_init},
+    {"call", reset_by_call},
 };
 
 /* What a machine has right after its creation, and what this guest changes before it resets. */
@@ -76,6 +90,8 @@ static const char *what_is_old(void)
     out8(0x70, 0x50);
     if (in8(0x71))
         return "CMOS memory";
+    if (lintel_call1(LINTEL_CALL_CPU_STATE, 1) != LINTEL_CPU_OFF || vcpus[1].begun)
+        return "the second vCPU";
     return NULL;
 }
 
@@ -83,6 +99,10 @@ static void make_old(void)
 {
     *(volatile u64 *)MARKER = 1;
     lapic_setup();
+    vcpus_setup();
+    vcpu_start(1, vcpu_spin);
+    if (!vcpu_turns(1))
+        bail_out("the second vCPU does not start");
     lapic_write(LAPIC_TPR, 0x50);
     lapic_write(LAPIC_DIVIDE, 3);
     lapic_write(LAPIC_INITIAL, 1000000);

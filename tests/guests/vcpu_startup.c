@@ -16,12 +16,6 @@
 
 /* ---------------------------------------------------------------- what the others do meanwhile */
 
-static void spin(u32 number)
-{
-    for (;;)
-        vcpus[number].turns++;
-}
-
 static void exit_for_ever(u32 number)
 {
     for (;;) {
@@ -50,8 +44,7 @@ static void init_self(u32 number)
 {
     vcpus[number].turns++;
     icr_send(number, ICR_INIT);
-    for (;;)
-        vcpus[number].turns++;
+    vcpu_spin(number);
 }
 
 /* ---------------------------------------------------------------- orders */
@@ -71,7 +64,7 @@ static bool stays(void)
 
 static void orders(void)
 {
-    vcpus[AP].job = spin;
+    vcpus[AP].job = vcpu_spin;
     icr_send(AP, ICR_SIPI | FIRST);
     ok(stays(), "SIPI without INIT starts nothing");
     icr_send(AP, ICR_INIT);
@@ -85,7 +78,7 @@ static void orders(void)
     ok(interrupts[VECTOR_NMI] == 0, "the NMI has gone");
     icr_send(AP, ICR_SIPI | SECOND);
     ok(vcpu_turns(AP) && stays(), "SIPI to one that runs does nothing");
-    vcpu_start(AP, spin);
+    vcpu_start(AP, vcpu_spin);
     icr_send(AP, ICR_SIPI | SECOND);
     ok(began_once() && stays() && vcpus[AP].cs == FIRST << 8, "of two SIPIs the first counts");
     icr_send(AP, ICR_INIT);
@@ -104,7 +97,7 @@ static const struct {
     const char *name;
     void (*job)(u32 number);
 } doings[] = {
-    {"spins", spin},
+    {"spins", vcpu_spin},
     {"exits all the time", exit_for_ever},
     {"waits in HLT", halt_open},
     {"waits in HLT with interrupts off", halt_masked},
@@ -132,7 +125,7 @@ static void all_others(void)
     u32 before[4], failed = 0;
 
     for (u32 i = 1; i < 4; i++)
-        vcpus[i].job = i == 2 ? halt_open : spin;
+        vcpus[i].job = i == 2 ? halt_open : vcpu_spin;
     for (u32 round = 0; round < ROUNDS; round++) {
         for (u32 i = 1; i < 4; i++)
             before[i] = vcpus[i].begun;
@@ -163,8 +156,7 @@ static void leave_marks(u32 number)
     lapic_setup();
     lapic_write(LAPIC_LVT_TIMER, 0x40 | (u32)LVT_PERIODIC);
     lapic_write(LAPIC_INITIAL, 1000000);
-    for (;;)
-        vcpus[number].turns++;
+    vcpu_spin(number);
 }
 
 static void look_for_marks(u32 number)

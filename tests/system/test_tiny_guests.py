@@ -74,7 +74,7 @@ def test_hostile(pair, emulator):
 @on_each_pair
 def test_resets(pair, emulator):
     """Each method boots the VM anew, again and again, and finds the machine as it was made."""
-    methods = ['cf9', 'keyboard', 'fadt', 'port92']
+    methods = ['cf9', 'keyboard', 'fadt', 'port92', 'init', 'call']
     machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in methods}, **PAIRS[pair])
     wait_for_log(machine, *[r'(?s)(VM %s: reset .*){3}' % method for method in methods])
     machine.send(MONITOR_KEY)

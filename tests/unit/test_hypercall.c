@@ -3,7 +3,7 @@
  * hv/run/hypercall.c and hypercall_patch.c: what is rewritten and what is performed. Above all what no
  * emulator can show: bytes and mappings that another vCPU changes between the exit and the look at them.
  */
-// sources: hv/run/hypercall.c hv/run/hypercall_patch.c
+// sources: hv/run/hypercall.c hv/run/hypercall_patch.c hv/run/power.c
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/decode.c
 // sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c
 // sources: tests/unit/fake_engine.c tests/unit/fake_machine.c
@@ -31,13 +31,24 @@ _Static_assert(LINTEL_CALL_VERSION == HYPERCALL_BASE + HYPERCALL_VERSION, "versi
 _Static_assert(LINTEL_CALL_FEATURES == HYPERCALL_BASE + HYPERCALL_FEATURES, "features");
 _Static_assert(LINTEL_CALL_CONSOLE_WRITE == HYPERCALL_BASE + HYPERCALL_CONSOLE_WRITE, "console write");
 _Static_assert(LINTEL_CALL_YIELD == HYPERCALL_BASE + HYPERCALL_YIELD, "yield");
-_Static_assert(HYPERCALL_COUNT == 4, "a new call has a number in guest/pv/lintel.h and a line above");
+_Static_assert(LINTEL_CALL_CPU_ON == HYPERCALL_BASE + HYPERCALL_CPU_ON, "CPU_ON");
+_Static_assert(LINTEL_CALL_CPU_OFF == HYPERCALL_BASE + HYPERCALL_CPU_OFF, "CPU_OFF");
+_Static_assert(LINTEL_CALL_CPU_STATE == HYPERCALL_BASE + HYPERCALL_CPU_STATE, "CPU_STATE");
+_Static_assert(LINTEL_CALL_SYSTEM_OFF == HYPERCALL_BASE + HYPERCALL_SYSTEM_OFF, "SYSTEM_OFF");
+_Static_assert(LINTEL_CALL_SYSTEM_RESET == HYPERCALL_BASE + HYPERCALL_SYSTEM_RESET, "SYSTEM_RESET");
+_Static_assert(HYPERCALL_COUNT == 9, "a new call has a number in guest/pv/lintel.h and a line above");
 _Static_assert(LINTEL_ABI_VERSION == HYPERCALL_ABI_VERSION, "version of the calls");
 _Static_assert(BIT(LINTEL_FEATURE_CONSOLE_WRITE) == HYPERCALL_FEATURE_CONSOLE_WRITE, "feature");
 _Static_assert(BIT(LINTEL_FEATURE_YIELD) == HYPERCALL_FEATURE_YIELD, "feature");
+_Static_assert(BIT(LINTEL_FEATURE_CPU_POWER) == HYPERCALL_FEATURE_CPU_POWER, "feature");
+_Static_assert(BIT(LINTEL_FEATURE_SYSTEM_POWER) == HYPERCALL_FEATURE_SYSTEM_POWER, "feature");
+_Static_assert((int)LINTEL_CPU_OFF == HYPERCALL_CPU_IS_OFF && (int)LINTEL_CPU_ON == HYPERCALL_CPU_IS_ON &&
+                   (int)LINTEL_CPU_PENDING == HYPERCALL_CPU_IS_PENDING,
+               "states");
 _Static_assert(LINTEL_CONSOLE_MAX == HYPERCALL_CONSOLE_MAX, "console write");
 _Static_assert(LINTEL_EPERM == EPERM && LINTEL_EFAULT == EFAULT && LINTEL_EINVAL == EINVAL &&
-                   LINTEL_ENOSYS == ENOSYS && LINTEL_KVM_ENOSYS == HYPERCALL_KVM_ENOSYS,
+                   LINTEL_ENOSYS == ENOSYS && LINTEL_EALREADY == EALREADY &&
+                   LINTEL_EINPROGRESS == EINPROGRESS && LINTEL_KVM_ENOSYS == HYPERCALL_KVM_ENOSYS,
                "errors");
 
 /* ---- what the sources need besides the fake machine ---- */
@@ -51,6 +62,31 @@ static void console_write(struct vm *vm, const char *text, size_t size)
     assert_ptr_equal(vm, &fake.vm);
     memcpy(console + console_bytes, text, size);
     console_bytes += size;
+}
+
+static unsigned power_offs, resets;
+
+void vm_power_off(struct vm *vm)
+{
+    assert_ptr_equal(vm, &fake.vm);
+    power_offs++;
+}
+
+void vm_request_reset(struct vm *vm, const char *why)
+{
+    assert_ptr_equal(vm, &fake.vm);
+    assert_non_null(strstr(why, "hypercall"));
+    resets++;
+}
+
+void vcpu_wake(struct vcpu *vcpu, u32 request)
+{
+    vcpu_request(vcpu, request);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    (void)level, (void)format;
 }
 
 static const struct machine_ops fake_machine_ops = {.console_write = console_write};
@@ -275,7 +311,7 @@ static void test_only_32_bits_count_outside_64_bit_mode(void **state)
     gpr[RBX] = 0xdeadbeef00000000;
     assert_true(hypercall_undefined(&fake.vcpu));
     assert_int_equal(fake_ram[CODE + 2], VMMCALL);
-    assert_true(gpr[RAX] == (HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD));
+    assert_int_equal(gpr[RAX], 0xf); /* every feature that there is */
     assert_true(gpr[RBX] == 0xdeadbeef00000000);
     fake_state.segments[SEGMENT_CS].base = CODE - 0xfffffffd; /* linear addresses wrap, and so does EIP */
     fake.vcpu.regs.rip = 0xfffffffd;
@@ -345,6 +381,60 @@ static void test_console_write(void **state)
     assert_int_equal(console_bytes, 4097);
 }
 
+static s64 call_on(u64 number, u64 entry, u64 argument)
+{
+    fake.vcpu.regs.gpr[RDX] = argument;
+    return call(LINTEL_CALL_CPU_ON, number, entry);
+}
+
+/* What each state answers, by the words of issue 4. */
+static void test_cpu_power(void **state)
+{
+    static const struct {
+        u8 state;
+        s64 told, on;
+    } rows[] = {
+        {POWER_RUNNABLE, LINTEL_CPU_ON, -EALREADY}, {POWER_HALTED, LINTEL_CPU_ON, -EALREADY},
+        {POWER_UNINITIALISED, LINTEL_CPU_OFF, 0},   {POWER_INIT_RECEIVED, LINTEL_CPU_OFF, 0},
+        {POWER_STOPPED, LINTEL_CPU_OFF, 0},         {POWER_SIPI_RECEIVED, LINTEL_CPU_PENDING, -EINPROGRESS},
+    };
+    static struct vcpu other;
+
+    (void)state;
+    other = (struct vcpu){.vm = &fake.vm, .index = 1};
+    fake.vm.vcpu_count = 2;
+    fake.vm.vcpus[0] = &fake.vcpu;
+    fake.vm.vcpus[1] = &other;
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        other.power.now = (struct power){.state = rows[i].state};
+        assert_int_equal(call(LINTEL_CALL_CPU_STATE, 1, 0), rows[i].told);
+        assert_int_equal(call_on(1, 0x100000000, 5), -EINVAL);
+        assert_int_equal(call_on(1, 0x1000, 0x100000000), -EINVAL);
+        assert_int_equal(other.power.now.state, rows[i].state);
+        assert_int_equal(call_on(1, 0xffffffff, 0xfffffffe), rows[i].on);
+        if (rows[i].on == 0) {
+            assert_int_equal(other.power.now.begin.where, 0xffffffff);
+            assert_int_equal(other.power.now.begin.argument, 0xfffffffe);
+            assert_int_equal(call(LINTEL_CALL_CPU_STATE, 1, 0), LINTEL_CPU_PENDING);
+        }
+    }
+    assert_int_equal(call(LINTEL_CALL_CPU_STATE, 2, 0), -EINVAL);
+    assert_int_equal(call(LINTEL_CALL_CPU_STATE, 1ull << 32, 0), -EINVAL);
+    assert_int_equal(call_on(2, 0x1000, 5), -EINVAL);
+    assert_int_equal(call(LINTEL_CALL_CPU_OFF, 0, 0), 0);
+    assert_int_equal(fake.vcpu.power.now.state, POWER_STOPPED);
+    assert_int_equal(power_offs, 0);
+}
+
+static void test_system_power(void **state)
+{
+    (void)state;
+    assert_int_equal(call(LINTEL_CALL_SYSTEM_OFF, 0, 0), 0);
+    assert_int_equal(power_offs, 1);
+    assert_int_equal(call(LINTEL_CALL_SYSTEM_RESET, 0, 0), 0);
+    assert_int_equal(resets, 1);
+}
+
 static void test_yield_gives_the_cpu_to_who_waits(void **state)
 {
     (void)state;
@@ -369,6 +459,8 @@ int main(void)
         cmocka_unit_test_setup(test_the_native_one_behind_a_prefix, setup),
         cmocka_unit_test_setup(test_unknown_numbers, setup),
         cmocka_unit_test_setup(test_console_write, setup),
+        cmocka_unit_test_setup(test_cpu_power, setup),
+        cmocka_unit_test_setup(test_system_power, setup),
         cmocka_unit_test_setup(test_yield_gives_the_cpu_to_who_waits, setup),
     };
 

@@ -29,6 +29,13 @@ void vcpu_begin(u32 number, u32 cs, u32 edx, u32 cr0, u32 argument)
         seen->job(number);
 }
 
+void vcpu_spin(u32 number)
+{
+    interrupts_on();
+    for (;;)
+        vcpus[number].turns++;
+}
+
 void icr_send(u32 number, u32 icr)
 {
     lapic_write(LAPIC_ICR_HIGH, number << 24);

@@ -31,6 +31,12 @@ void vcpus_setup(void);
 #define ICR_SIPI   (6u << 8 | ICR_LEVEL)
 #define ICR_OTHERS (3u << 18)
 
+/*
+ * A job: count turns for ever. With interrupts on, as Bochs 2.7 never preempts an SVM guest that spins with
+ * them off.
+ */
+void vcpu_spin(u32 number);
+
 /* By the xAPIC of whoever calls. */
 void icr_send(u32 number, u32 icr);
 static inline void icr_send_others(u32 icr)
