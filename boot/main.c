@@ -160,6 +160,7 @@ static void config_read(void)
         config_parse(CONFIG_NAME, (const char *)file->start, file->size, boot_info.files,
                      boot_info.file_count, &config, config_error);
         log_level_set(config.log_level);
+        monitor_set_grace(config.shutdown_grace);
         if (serial_port(config.console) != serial_port("com1") && serial_init(serial_port(config.console)))
             log_warning(CONFIG_NAME ": console = %s is not there; the line stays where it is",
                         config.console);

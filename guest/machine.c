@@ -192,6 +192,11 @@ static void machine_console_write(struct vm *vm, const char *text, size_t size)
     console_guest_write(vm->console, text, size);
 }
 
+static void machine_power_button(struct vm *vm)
+{
+    acpi_pm_power_button(&machine_of(vm)->acpi_pm);
+}
+
 const struct machine_ops guest_machine_ops = {
     .create = machine_create,
     .destroy = machine_destroy,
@@ -199,6 +204,7 @@ const struct machine_ops guest_machine_ops = {
     .interrupt_pending = lapic_interrupt_pending,
     .console_write = machine_console_write,
     .interrupt_accept = lapic_interrupt_accept,
+    .power_button = machine_power_button,
     .vcpu_init = startup_init,
     .vcpu_begin = startup_begin,
 };

@@ -24,6 +24,8 @@ def conf_text(conf):
     """A configuration from text, or from {'vm a': {'kernel': 'x', ...}, ...}."""
     if isinstance(conf, (str, bytes)):
         return conf
+    # Guests that know no power button would be waited for at each `shutdown`.
+    conf = {**conf, 'hypervisor': {'shutdown.grace': '0', **conf.get('hypervisor', {})}}
     return ''.join('[%s]\n%s' % (section, ''.join('%s = %s\n' % pair for pair in keys.items()))
                    for section, keys in conf.items())
 

@@ -14,6 +14,7 @@
 #endif
 CONFIG_KEY("hypervisor", "console", com1|com2|com3|com4, "com1", "com1, com2, com3 or com4")
 CONFIG_KEY("hypervisor", "log", error|warning|info|debug, "info", "error, warning, info or debug")
+CONFIG_KEY("hypervisor", "shutdown.grace", 0..600, "10", "a number of seconds from 0 to 600")
 CONFIG_KEY("vm", "kernel", file, "", "the name of a bzImage or a PVH ELF file")
 CONFIG_KEY("vm", "kernel.unpack", yes_no, "no", "yes or no") /* tools/mkiso does it; nothing to do at boot */
 CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")

@@ -183,6 +183,11 @@ static void store_log(struct target *to, const struct config_value *value)
     to->config->log_level = (enum log_level)value->number;
 }
 
+static void store_shutdown_grace(struct target *to, const struct config_value *value)
+{
+    to->config->shutdown_grace = (u32)value->number;
+}
+
 static void store_kernel(struct target *to, const struct config_value *value)
 {
     span_copy(to->vm->kernel_name, value->text);
@@ -241,6 +246,7 @@ static const struct {
 } stores[] = {
     {"console", store_console},
     {"log", store_log},
+    {"shutdown.grace", store_shutdown_grace},
     {"kernel", store_kernel},
     {"kernel.unpack", store_nothing},
     {"initrd", store_initrd},

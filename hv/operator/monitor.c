@@ -15,17 +15,20 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/line_editor.h"
+#include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
+#include "hv/operator/shutdown.h"
 #include "hv/run/sched.h"
 
 #define LINES_WAITING 8
-#define WORDS_MAX     4
+#define WORDS_MAX     5
+#define HELP_COLUMN   22
 
 struct command {
     const char *verb;      /* one word or two */
-    const char *arguments; /* "" or NAME, which is a VM */
+    const char *arguments; /* "" or NAME, which is a VM, and what else */
     const char *help;
-    void (*run)(struct vm *vm); /* vm: NULL without NAME */
+    void (*run)(struct vm *vm, char *const *more); /* vm: NULL without NAME; more: the words behind it */
 };
 
 static struct {
@@ -35,7 +38,7 @@ static struct {
 } waiting = {.lock = SPINLOCK_INIT(RANK_MONITOR)};
 
 static struct monitor_host host;
-static bool leaving; /* the machine is about to end: a VM that stops now is no news */
+static u32 grace_s;
 
 static void lines_run(struct sched_work *work);
 static void ends_judge(struct sched_work *work);
@@ -51,11 +54,11 @@ static const char *const state_names[] = {
 
 /* ---------------------------------------------------------------- lists and figures */
 
-static void vm_list(struct vm *none)
+static void vm_list(struct vm *none, char *const *more)
 {
     u32 i;
 
-    (void)none;
+    (void)none, (void)more;
     console_printf("%-20s %-12s %10s %10s %6s %12s  %s\n", "NAME", "STATE", "GIVEN", "MEMORY", "VCPUS",
                    "CPU TIME", "WHY");
     for (i = 0; i < vm_count; i++) {
@@ -73,11 +76,12 @@ static void vm_list(struct vm *none)
             "There is no VM: the configuration describes none that could be used; `log` says why.\n");
 }
 
-static void vm_statistics(struct vm *vm)
+static void vm_statistics(struct vm *vm, char *const *more)
 {
     u64 counts[EXIT_KIND_COUNT], sum = 0;
     u32 kind;
 
+    (void)more;
     vm_exit_counts(vm, counts);
     for (kind = 0; kind < EXIT_KIND_COUNT; kind++) {
         sum += counts[kind];
@@ -100,26 +104,33 @@ static void log_write(void *context, const char *text, size_t size)
     console_printf("%.*s", (int)size, text);
 }
 
-static void log_show(struct vm *none)
+static void log_show(struct vm *none, char *const *more)
 {
-    (void)none;
+    (void)none, (void)more;
     log_replay(log_write, NULL);
 }
 
 /* ---------------------------------------------------------------- the lives of VMs */
 
-static void vm_start_command(struct vm *vm)
+static void vm_start_command(struct vm *vm, char *const *more)
 {
-    int error = vm_start(vm);
+    int error;
 
+    (void)more;
+    if (shutdown_is_under_way()) {
+        console_printf("VM %s is not started, as the machine is about to end.\n", vm->name);
+        return;
+    }
+    error = vm_start(vm);
     if (error == -EALREADY)
         console_printf("VM %s runs already; `vm reset %s` would begin it anew.\n", vm->name, vm->name);
     else if (!error) /* else the log has just said why */
         console_printf("VM %s runs; `console %s` shows it.\n", vm->name, vm->name);
 }
 
-static void vm_stop_command(struct vm *vm)
+static void vm_stop_command(struct vm *vm, char *const *more)
 {
+    (void)more;
     if (vm->state == VM_RUNNING)
         vm_stop(vm, "by the operator");
     else
@@ -127,51 +138,38 @@ static void vm_stop_command(struct vm *vm)
 }
 
 /* A VM that does not run any more has no machine to reset: starting it anew comes to the same. */
-static void vm_reset_command(struct vm *vm)
+static void vm_reset_command(struct vm *vm, char *const *more)
 {
     if (vm->state == VM_RUNNING)
         vm_request_reset(vm, "by the operator");
     else
-        vm_start_command(vm);
+        vm_start_command(vm, more);
 }
 
-static void console_command(struct vm *vm)
+static void console_command(struct vm *vm, char *const *more)
 {
+    (void)more;
     if (vm->console)
         console_focus(vm->console);
     else
         console_printf("VM %s has no console, because it could not be created: %s\n", vm->name, vm->why);
 }
 
-/* The machine ends; whatever still runs is stopped in order first. */
-static void vms_end(const char *what)
+static void shutdown_command(struct vm *none, char *const *more)
 {
-    u32 i;
-
-    leaving = true;
-    log_info("The operator wants the machine to %s.", what);
-    for (i = 0; i < vm_count; i++)
-        if (vms[i]->state == VM_RUNNING)
-            vm_stop(vms[i], "by the operator, who wants the machine to %s", what);
+    (void)none, (void)more;
+    shutdown_begin("power off", host.power_off, grace_s);
 }
 
-static void shutdown_command(struct vm *none)
+static void reboot_command(struct vm *none, char *const *more)
 {
-    (void)none;
-    vms_end("power off");
-    host.power_off();
-}
-
-static void reboot_command(struct vm *none)
-{
-    (void)none;
-    vms_end("boot anew");
-    host.reset();
+    (void)none, (void)more;
+    shutdown_begin("boot anew", host.reset, grace_s);
 }
 
 /* ---------------------------------------------------------------- commands */
 
-static void help_show(struct vm *none);
+static void help_show(struct vm *none, char *const *more);
 
 static const struct command commands[] = {
     {"help", "", "this list", help_show},
@@ -179,23 +177,28 @@ static const struct command commands[] = {
     {"vm start", "NAME", "start a VM that does not run", vm_start_command},
     {"vm stop", "NAME", "stop a VM, as if its plug were pulled", vm_stop_command},
     {"vm reset", "NAME", "begin a VM anew", vm_reset_command},
+    {"vcpu list", "NAME", "a VM's vCPUs: power state, CPU time", vcpu_list_command},
+    {"vcpu stop", "NAME N", "stop a vCPU where it is", vcpu_stop_command},
+    {"vcpu start", "NAME N", "let a stopped vCPU go on", vcpu_start_command},
+    {"vcpu set", "NAME N STATE", "put a vCPU into any power state", vcpu_set_command},
     {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
     {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
     {"log", "", "lintel's log, from the oldest line that is kept", log_show},
-    {"shutdown", "", "stop all VMs and power the machine off", shutdown_command},
-    {"reboot", "", "stop all VMs and reset the machine", reboot_command},
+    {"shutdown", "", "have all VMs end, and power the machine off; twice: at once", shutdown_command},
+    {"reboot", "", "have all VMs end, and reset the machine; twice: at once", reboot_command},
 };
 
-static void help_show(struct vm *none)
+static void help_show(struct vm *none, char *const *more)
 {
     size_t i;
 
-    (void)none;
+    (void)none, (void)more;
     for (i = 0; i < ARRAY_SIZE(commands); i++) {
         const struct command *command = &commands[i];
         int used = (int)(strlen(command->verb) + strlen(command->arguments));
 
-        console_printf("  %s %s%*s%s\n", command->verb, command->arguments, 18 - used, "", command->help);
+        console_printf("  %s %s%*s%s\n", command->verb, command->arguments, HELP_COLUMN - used, "",
+                       command->help);
     }
 }
 
@@ -281,21 +284,33 @@ static struct vm *vm_named(const char *name)
     return NULL;
 }
 
-static void command_run(const struct command *command, const struct words *words, unsigned used)
+/* Words that the command takes behind its verb. */
+static unsigned arguments_count(const struct command *command)
 {
-    unsigned wanted = command->arguments[0] ? 1 : 0;
+    unsigned count = command->arguments[0] ? 1 : 0;
+
+    for (const char *at = command->arguments; *at; at++)
+        count += *at == ' ';
+    return count;
+}
+
+static void command_run(const struct command *command, struct words *words, unsigned used)
+{
+    static const char *const takes[] = {"no argument", "the name of one VM",
+                                        "a VM's name and a vCPU's number",
+                                        "a VM's name, a vCPU's number and a state"};
+    unsigned wanted = arguments_count(command);
     struct vm *vm = NULL;
 
     if (words->count - used != wanted) {
-        console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb,
-                       wanted ? "the name of one VM" : "no argument", command->verb, wanted ? " " : "",
-                       command->arguments);
+        console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb, takes[wanted], command->verb,
+                       wanted ? " " : "", command->arguments);
         return;
     }
     if (wanted)
         vm = vm_named(words->word[used]);
     if (vm || !wanted)
-        command->run(vm);
+        command->run(vm, &words->word[used + 1]);
 }
 
 static void line_run(char *text)
@@ -374,11 +389,14 @@ static u32 vms_count(enum vm_state state)
 static void ends_judge(struct sched_work *work)
 {
     (void)work;
-    if (leaving || vms_count(VM_RUNNING))
+    if (shutdown_is_under_way()) {
+        shutdown_look();
+        return;
+    }
+    if (vms_count(VM_RUNNING))
         return;
     console_printf("\n");
     if (vm_count && vms_count(VM_POWERED_OFF) == vm_count) {
-        leaving = true;
         log_info("Every VM has powered itself off; the machine does the same.");
         host.power_off();
     }
@@ -392,6 +410,11 @@ static void ends_judge(struct sched_work *work)
 void monitor_vm_ended(void)
 {
     sched_work_queue(&ends_work);
+}
+
+void monitor_set_grace(u32 seconds)
+{
+    grace_s = seconds;
 }
 
 void monitor_init(const struct monitor_host *new_host)

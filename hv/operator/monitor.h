@@ -11,6 +11,8 @@ struct monitor_host {
     NORETURN void (*reset)(void);
 };
 void monitor_init(const struct monitor_host *host);
+/* Seconds that VMs have to switch themselves off before the machine ends; until told, none. */
+void monitor_set_grace(u32 seconds);
 /*
  * A VM ended: power the machine off when all have powered themselves off, else show the prompt if none
  * runs.

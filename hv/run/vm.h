@@ -41,6 +41,8 @@ struct machine_ops {
      */
     int (*vcpu_init)(struct vcpu *vcpu);
     int (*vcpu_begin)(struct vcpu *vcpu, const struct power_begin *begin);
+    /* The operator's wish that the guest shuts down. */
+    void (*power_button)(struct vm *vm);
     /* Text on the VM's console, as if its serial line had sent it. */
     void (*console_write)(struct vm *vm, const char *text, size_t size);
 };

@@ -55,6 +55,7 @@ static void test_defaults(void **state)
     assert_int_equal(config.vm_count, 1);
     assert_string_equal(config.console, "com1");
     assert_int_equal(config.log_level, LOG_INFO);
+    assert_int_equal(config.shutdown_grace, 10);
     assert_string_equal(vm->name, "web");
     assert_string_equal(vm->kernel_name, "vmlinuz");
     assert_ptr_equal(vm->kernel.start, files[0].start);
@@ -190,7 +191,9 @@ static const struct {
     {VM "= red\n", "3: vm web: there is no key \"\"; right would be one of " KEYS, 0},
     {VM "log = info\n", "3: vm web: there is no key \"log\"; right would be one of " KEYS, 0},
     {"[hypervisor]\nkernel = vmlinuz\n" VM,
-     "2: hypervisor: there is no key \"kernel\"; right would be one of console, log", 1},
+     "2: hypervisor: there is no key \"kernel\"; right would be one of console, log, "
+     "shutdown.grace",
+     1},
     {VM "memory = 64M\nmemory = 65M\n", "4: vm web: memory was given in line 3 already; right would be once",
      0},
     {VM "memory = lots\n",
@@ -205,6 +208,8 @@ static const struct {
     {VM "prefault = 1\n", "3: vm web: prefault = 1 is wrong; right would be yes or no", 0},
     {VM "kernel.unpack = maybe\n", "3: vm web: kernel.unpack = maybe is wrong; right would be yes or no", 0},
     {VM "pages = 2M\n", "3: vm web: pages = 2M is wrong; right would be 4k, 2m or 1g", 0},
+    {"[hypervisor]\nshutdown.grace = 601\n" VM,
+     "2: hypervisor: shutdown.grace = 601 is wrong; right would be a number of seconds from 0 to 600", 1},
     {"[hypervisor]\nconsole = com5\n" VM,
      "2: hypervisor: console = com5 is wrong; right would be com1, com2, com3 or com4", 1},
     {"[hypervisor]\nlog = loud\n" VM,

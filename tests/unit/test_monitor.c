@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* The monitor's commands, with VMs that are nothing but their names and states. */
-// sources: hv/operator/monitor.c hv/lib/string.c
+// sources: hv/operator/monitor.c hv/operator/monitor_vcpu.c hv/operator/shutdown.c hv/lib/string.c
+// sources: hv/run/power.c tests/unit/fake_engine.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -17,6 +20,7 @@
 #include "hv/operator/monitor.h"
 #include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
+#include "tests/unit/fake_engine.h"
 
 struct vm *vms[VM_MAX];
 u32 vm_count;
@@ -195,6 +199,45 @@ static NORETURN void reset(void)
     longjmp(machine_end, 1);
 }
 
+static u64 deadline;
+static struct timer *the_timer;
+struct sched_cpu sched_cpus[1];
+
+u64 tsc_from_ns(u64 ns)
+{
+    return ns / 1000;
+}
+
+void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(struct timer *timer))
+{
+    (void)queue;
+    timer->fire = fire;
+}
+
+void timer_set(struct timer *timer, u64 when)
+{
+    the_timer = timer;
+    deadline = when;
+}
+
+static void power_button(struct vm *vm)
+{
+    note("button %s;", vm->name);
+}
+
+static const struct machine_ops machine_fake = {.power_button = power_button};
+const struct machine_ops *machine = &machine_fake;
+
+void vcpu_wake(struct vcpu *vcpu, u32 request)
+{
+    vcpu_request(vcpu, request);
+}
+
+void vm_power_off(struct vm *vm)
+{
+    note("off %s;", vm->name);
+}
+
 /* ---------------------------------------------------------------- helpers */
 
 static void queue(const char *line)
@@ -237,15 +280,13 @@ static void test_refusals(void **state)
     } rows[] = {
         {"", "> "},
         {"   ", "> "},
-        {"halt",
-         "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, console, stats, "
-         "log, shutdown, reboot.\n> "},
+        {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
-        {"HELP",
-         "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, console, stats, "
-         "log, shutdown, reboot.\n> "},
+        {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm list all", "vm list takes no argument; right would be `vm list`.\n> "},
@@ -314,8 +355,8 @@ static void test_figures(void **state)
     type("log");
     assert_string_equal(said, "[lintel] one\n[lintel] two\n> ");
     type("help");
-    assert_non_null(strstr(said, "  vm reset NAME      begin a VM anew\n"));
-    assert_non_null(strstr(said, "  reboot             stop all VMs and reset the machine\n"));
+    assert_non_null(strstr(said, "  vm reset NAME          begin a VM anew\n"));
+    assert_non_null(strstr(said, "  vcpu set NAME N STATE  put a vCPU into any power state\n"));
 }
 
 /*
@@ -373,24 +414,221 @@ static void test_none_created(void **state)
                         "log: No VM runs any more: 0 stopped, 0 powered off, 0 could not be created.;focus;");
 }
 
-/* These end the machine, and the monitor with it: they come last. */
-static void test_reboot(void **state)
+/* ---------------------------------------------------------------- vCPUs */
+
+static struct vcpu vcpus[2];
+
+static void vcpus_make(void)
 {
-    (void)state;
-    if (!setjmp(machine_end))
-        type("reboot");
-    assert_string_equal(happened,
-                        "log: The operator wants the machine to boot anew.;"
-                        "stop web: by the operator, who wants the machine to boot anew;machine reset");
+    memset(vcpus, 0, sizeof(vcpus));
+    fake_engine_reset(FAKE_64);
+    web.vcpu_count = ARRAY_SIZE(vcpus);
+    web.boot_vcpu = &vcpus[0];
+    for (u32 i = 0; i < web.vcpu_count; i++) {
+        vcpus[i] = (struct vcpu){.vm = &web, .index = i};
+        web.vcpus[i] = &vcpus[i];
+    }
+    vcpus[1].power.now.state = POWER_UNINITIALISED;
 }
 
-static void test_shutdown(void **state)
+static void test_vcpu_list(void **state)
 {
     (void)state;
+    type("vcpu list db");
+    assert_non_null(strstr(said, "VM db does not run, so that it has no vCPU.\n"));
+    vcpus_make();
+    vcpus[0].sched.ran = 1234567890;
+    vcpus[0].power.now.state = POWER_HALTED;
+    type("vcpu list web");
+    assert_string_equal(said, "VCPU  STATE              CPU TIME  WHY\n"
+                              "   0  halted                1.234  \n"
+                              "   1  uninitialised         0.000  \n> ");
+    vcpus[0].power.now = (struct power){.state = POWER_STOPPED, .resume = POWER_HALTED};
+    vcpus[1].power.now = (struct power){.state = POWER_SIPI_RECEIVED, .begin = {.where = 0x99}};
+    type("vcpu list web");
+    assert_non_null(strstr(said, "  by the operator; it was halted\n"));
+    assert_non_null(strstr(said, "  begins at 0x99000\n"));
+    vcpus[0].power.now.off = true;
+    vcpus[1].power.now = (struct power){.state = POWER_HALTED, .masked = true};
+    type("vcpu list web");
+    assert_non_null(strstr(said, "  by itself\n"));
+    assert_non_null(strstr(said, "  interrupts are off\n"));
+}
+
+static void test_vcpu_stop_and_start(void **state)
+{
+    (void)state;
+    vcpus_make();
+    type("vcpu stop web 0");
+    assert_string_equal(happened, "log: VM web: vCPU 0 is stopped by the operator;");
+    assert_int_equal(vcpus[0].power.now.state, POWER_STOPPED);
+    type("vcpu stop web 0");
+    assert_string_equal(said, "vCPU 0 of VM web is stopped already.\n> ");
+    type("vcpu start web 0");
+    assert_string_equal(happened, "log: VM web: vCPU 0 goes on, runnable, by the operator;");
+    type("vcpu start web 0");
+    assert_string_equal(said, "vCPU 0 of VM web is not stopped: it is runnable.\n> ");
+    type("vcpu start web 1");
+    assert_string_equal(said, "vCPU 1 of VM web is uninitialised: only its guest can start it.\n> ");
+}
+
+static void test_vcpu_refusals(void **state)
+{
+    static const struct {
+        const char *line, *sentence;
+    } rows[] = {
+        {"vcpu stop db 0", "VM db does not run, so that it has no vCPU.\n> "},
+        {"vcpu stop web 2", "VM web has no vCPU 2; right would be a number from 0 to 1.\n> "},
+        {"vcpu stop web -1", "VM web has no vCPU -1; right would be a number from 0 to 1.\n> "},
+        {"vcpu stop web 000", "VM web has no vCPU 000; right would be a number from 0 to 1.\n> "},
+        {"vcpu start web one", "VM web has no vCPU one; right would be a number from 0 to 1.\n> "},
+        {"vcpu stop web",
+         "vcpu stop takes a VM's name and a vCPU's number; right would be `vcpu stop NAME N`.\n> "},
+        {"vcpu set web 1", "vcpu set takes a VM's name, a vCPU's number and a state; "
+                           "right would be `vcpu set NAME N STATE`.\n> "},
+        {"vcpu set web 1 off", "\"off\" is no state; right would be one of runnable, halted, uninitialised, "
+                               "init-received, sipi-received, stopped.\n> "},
+    };
+
+    (void)state;
+    vcpus_make();
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        type(rows[i].line);
+        assert_string_equal(said, rows[i].sentence);
+        assert_string_equal(happened, "");
+    }
+}
+
+/* Every state can be set from every state, and what comes of it can be. */
+static void test_vcpu_set(void **state)
+{
+    (void)state;
+    for (unsigned before = 0; before < POWER_STATE_COUNT; before++) {
+        for (unsigned after = 0; after < POWER_STATE_COUNT; after++) {
+            char line[64];
+
+            vcpus_make();
+            snprintf(line, sizeof(line), "vcpu set web 1 %s", power_state_names[before]);
+            type(line);
+            snprintf(line, sizeof(line), "vcpu set web 1 %s", power_state_names[after]);
+            type(line);
+            assert_string_equal(said, "> ");
+            assert_int_equal(vcpus[1].power.now.state, after);
+            assert_true(power_is_possible(&vcpus[1].power.now));
+            if (after == POWER_HALTED)
+                assert_true(vcpus[1].power.now.masked); /* by RFLAGS */
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- the end of the machine */
+
+/* A shutdown that has begun is never forgotten, so each is tried in a process of its own. */
+static void in_child(bool (*holds)(void))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (!pid)
+        _exit(!holds());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
+static bool did(const char *what)
+{
+    bool same = strcmp(happened, what) == 0;
+
+    if (!same)
+        fprintf(stderr, "happened: %s\nand not:  %s\n", happened, what);
+    happened[0] = 0;
+    return same;
+}
+
+static bool at_once(void)
+{
+    if (!setjmp(machine_end))
+        type("reboot");
+    return did("log: The operator wants the machine to boot anew.;"
+               "stop web: by the operator, who wants the machine to boot anew;machine reset");
+}
+
+static void test_without_grace(void **state)
+{
+    (void)state;
+    in_child(at_once);
+}
+
+static bool begin_to_wait(void)
+{
+    u64 before = read_tsc();
+
+    monitor_set_grace(7);
+    db.state = VM_RUNNING;
+    type("shutdown");
+    return deadline - 7000000 >= before && deadline - 7000000 <= read_tsc() &&
+           did("log: The operator wants the machine to power off.;"
+               "log: VMs have 7 s to switch themselves off.;"
+               "log: VM web: its power button is pressed;button web;"
+               "log: VM db: its power button is pressed;button db;");
+}
+
+static bool all_obey(void)
+{
+    bool right = begin_to_wait();
+
+    type("vm start db");
+    right &= strcmp(said, "VM db is not started, as the machine is about to end.\n> ") == 0;
+    web.state = VM_POWERED_OFF;
+    monitor_vm_ended();
+    work_run();
+    right &= did("");
+    db.state = VM_STOPPED; /* by a fault: it counts as well */
+    monitor_vm_ended();
+    if (!setjmp(machine_end))
+        work_run();
+    return right & did("log: No VM runs any more.;power off");
+}
+
+static bool one_does_not(void)
+{
+    bool right = begin_to_wait();
+
+    web.state = VM_POWERED_OFF;
+    the_timer->fire(the_timer);
+    right &= did("log: The 7 s are over: what still runs is stopped.;");
+    if (!setjmp(machine_end))
+        work_run();
+    return right & did("stop db: by the operator, who wants the machine to power off;power off");
+}
+
+static bool asked_again(void)
+{
+    bool right = begin_to_wait();
+
+    web.state = VM_POWERED_OFF;
+    if (!setjmp(machine_end))
+        type("reboot");
+    return right & did("log: The operator wants the machine to boot anew at once.;"
+                       "stop db: by the operator, who wants the machine to boot anew;machine reset");
+}
+
+static bool none_runs(void)
+{
+    monitor_set_grace(7);
+    web.state = VM_POWERED_OFF;
     if (!setjmp(machine_end))
         type("shutdown");
-    assert_string_equal(happened, "log: The operator wants the machine to power off.;"
-                                  "stop web: by the operator, who wants the machine to power off;power off");
+    return did("log: The operator wants the machine to power off.;power off");
+}
+
+static void test_with_grace(void **state)
+{
+    (void)state;
+    in_child(all_obey);
+    in_child(one_does_not);
+    in_child(asked_again);
+    in_child(none_runs);
 }
 
 static void test_all_powered_off(void **state)
@@ -407,11 +645,19 @@ static void test_all_powered_off(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_refusals, setup),        cmocka_unit_test_setup(test_lives, setup),
-        cmocka_unit_test_setup(test_figures, setup),         cmocka_unit_test_setup(test_queue, setup),
-        cmocka_unit_test_setup(test_last_vm_ends, setup),    cmocka_unit_test_setup(test_none_created, setup),
-        cmocka_unit_test_setup(test_all_powered_off, setup), cmocka_unit_test_setup(test_reboot, setup),
-        cmocka_unit_test_setup(test_shutdown, setup),
+        cmocka_unit_test_setup(test_refusals, setup),
+        cmocka_unit_test_setup(test_lives, setup),
+        cmocka_unit_test_setup(test_figures, setup),
+        cmocka_unit_test_setup(test_queue, setup),
+        cmocka_unit_test_setup(test_last_vm_ends, setup),
+        cmocka_unit_test_setup(test_none_created, setup),
+        cmocka_unit_test_setup(test_all_powered_off, setup),
+        cmocka_unit_test_setup(test_vcpu_list, setup),
+        cmocka_unit_test_setup(test_vcpu_stop_and_start, setup),
+        cmocka_unit_test_setup(test_vcpu_refusals, setup),
+        cmocka_unit_test_setup(test_vcpu_set, setup),
+        cmocka_unit_test_setup(test_without_grace, setup),
+        cmocka_unit_test_setup(test_with_grace, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

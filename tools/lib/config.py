@@ -27,6 +27,7 @@ class Key(NamedTuple):
 KEYS = [
     Key('hypervisor', 'console', 'com1|com2|com3|com4', 'com1', 'com1, com2, com3 or com4'),
     Key('hypervisor', 'log', 'error|warning|info|debug', 'info', 'error, warning, info or debug'),
+    Key('hypervisor', 'shutdown.grace', '0..600', '10', 'a number of seconds from 0 to 600'),
     Key('vm', 'kernel', 'file', '', 'the name of a bzImage or a PVH ELF file'),
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: MIT
+"""Power states from the operator's side: single vCPUs stopped and started, frames after storms, the ordered shutdown."""
+import re
+
+import pytest
+from support import MONITOR_KEY, run_in_monitor, to_monitor
+from tiny_guests import PAIRS, console_of, guest, on_each_pair, wait_for_log
+
+METHODS = ['cf9', 'keyboard', 'fadt', 'port92', 'init', 'call']
+RESETS = 100
+PATIENCE_S = 200
+
+
+def states_of(machine, vm):
+    return re.findall(r'^ *[0-9]+  (\S+) ', run_in_monitor(machine, 'vcpu list ' + vm), re.M)
+
+
+@on_each_pair
+def test_stop_start_and_set(pair, emulator):
+    """A vCPU that spins and counts: stopped it does not, started it goes on where it was."""
+    machine = emulator({'vm count': guest('vcpu_counts')}, **PAIRS[pair])
+    machine.expect('# begun 3')
+    to_monitor(machine)
+    assert states_of(machine, 'count') == ['runnable', 'runnable', 'halted', 'uninitialised']
+    run_in_monitor(machine, 'vcpu stop count 1')
+    wait_for_log(machine, 'VM count: vCPU 1 is stopped by the operator')
+    assert 'is stopped already' in run_in_monitor(machine, 'vcpu stop count 1')
+    assert states_of(machine, 'count')[1] == 'stopped'
+    console_says(machine, r'# vCPU 1 stands still\r\n')
+    run_in_monitor(machine, 'vcpu start count 1')
+    console_says(machine, r'# vCPU 1 counts on\r\n')
+    assert 'only its guest can start it' in run_in_monitor(machine, 'vcpu start count 3')
+    run_in_monitor(machine, 'vcpu set count 2 runnable')
+    console_says(machine, r'# vCPU 2 woke\r\n')
+    run_in_monitor(machine, 'vcpu set count 1 init-received')
+    assert states_of(machine, 'count')[1] == 'init-received'
+    console_says(machine, r'# vCPU 1 stands still\r\n')
+    run_in_monitor(machine, 'vcpu set count 1 sipi-received')
+    console_says(machine, r'# vCPU 1 begins anew\r\n')
+    # A reset brings back what the creation said, and nothing that was set here.
+    run_in_monitor(machine, 'vcpu stop count 0')
+    assert states_of(machine, 'count')[0] == 'stopped'
+    machine.sendline('vm reset count')
+    machine.expect(r'VM count: reset \(by the operator\)')
+    while console_of(machine, 'count').count('# begun 3') < 2:
+        pass
+    assert states_of(machine, 'count') == ['runnable', 'runnable', 'halted', 'uninitialised']
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+def console_says(machine, text):
+    machine.sendline('console count')
+    machine.expect('-- console of VM count; ')
+    machine.expect(text)
+    to_monitor(machine)
+
+
+def kept(machine, vm):
+    """KiB given to the guest, and kept by lintel for it."""
+    said = run_in_monitor(machine, 'stats ' + vm)
+    return tuple(int(re.search(r'^ *([0-9]+)  KiB of %s' % what, said, re.M).group(1))
+                 for what in ('guest memory', "lintel's memory"))
+
+
+def kept_when_stopped(machine, vm):
+    machine.sendline('vm stop ' + vm)
+    machine.expect('VM %s: stopped: by the operator' % vm)
+    run_in_monitor(machine, '')
+    return kept(machine, vm)
+
+
+def test_resets_leave_no_frame_behind(emulator):
+    """What lintel keeps for a VM that does not run is the same after a hundred resets by each method as before."""
+    machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in METHODS}, timeout=PATIENCE_S)
+    machine.expect('ready: ')
+    to_monitor(machine)
+    before = {}
+    for method in METHODS:
+        before[method] = kept_when_stopped(machine, method)
+        assert before[method][0] == 0
+        run_in_monitor(machine, 'vm start ' + method)
+    for method in METHODS:
+        while console_of(machine, method).count('# boot: all as new') < RESETS:
+            pass
+        assert 'Bail out' not in console_of(machine, method)
+        assert kept_when_stopped(machine, method) == before[method], method
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+def test_ten_thousand_times_on_and_off_leave_no_frame_behind(emulator):
+    machine = emulator({'vm power': guest('cpu_power', cmdline='wait')})
+    sizes = []
+    for sign in ('# before', '# after'):
+        machine.expect(sign)
+        to_monitor(machine)
+        sizes.append(kept(machine, 'power'))
+        machine.send(MONITOR_KEY)
+        machine.expect('-- console of VM power')
+        machine.send('x')
+    assert sizes[0] == sizes[1], sizes
+    assert machine.wait() == 0
+    assert 'not ok' not in machine.output
+
+
+@on_each_pair
+def test_shutdown_in_order(pair, emulator):
+    """Who hears the button ends by itself; who does not is stopped when the time is up; in order, and in the log."""
+    machine = emulator({'hypervisor': {'shutdown.grace': '2'}, 'vm good': guest('button'),
+                        'vm deaf': guest('button', cmdline='deaf')}, **PAIRS[pair])
+    wait_for_log(machine, 'VM deaf: started')
+    machine.expect('# waiting')
+    to_monitor(machine)
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+    log = re.findall(r'^\[lintel\] (.*?)\r?$', machine.output[machine.output.index('The operator wants'):], re.M)
+    assert ['VMs have 2 s to switch themselves off.', 'VM good: its power button is pressed',
+            'VM deaf: its power button is pressed', 'VM good: has powered itself off',
+            'The 2 s are over: what still runs is stopped.',
+            'VM deaf: stopped: by the operator, who wants the machine to power off', 'power off'] == log, log
+
+
+def test_shutdown_does_not_wait_longer_than_it_must(emulator):
+    machine = emulator({'hypervisor': {'shutdown.grace': '600'}, 'vm good': guest('button')})
+    machine.expect('# waiting')
+    to_monitor(machine)
+    machine.sendline('reboot')
+    machine.expect('VM good: has powered itself off')
+    machine.expect('No VM runs any more.')
+    machine.expect(r'\[lintel\] reset')
+    assert machine.wait() == 0
+
+
+@pytest.mark.parametrize('line', ['shutdown', 'reboot'])
+def test_asked_twice_it_ends_at_once(line, emulator):
+    machine = emulator({'hypervisor': {'shutdown.grace': '600'}, 'vm deaf': guest('button', cmdline='deaf')})
+    machine.expect('# waiting')
+    to_monitor(machine)
+    run_in_monitor(machine, line)
+    machine.sendline(line)
+    machine.expect(' at once')
+    machine.expect('VM deaf: stopped: by the operator, who wants')
+    assert machine.wait() == 0
