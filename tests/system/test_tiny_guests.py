@@ -23,17 +23,18 @@ def end(machine):
     assert machine.wait() == 0
 
 
-def test_together(emulator):
+@on_each_pair
+def test_together(pair, emulator):
     """Guests that test the same devices at the same time do not feel one another."""
     names = ['cpuid', 'exceptions', 'hypercall', 'interrupts', 'mmio', 'msr', 'ports', 'timers']
     # One that waits at the end keeps the machine, so that the consoles can be read.
     vms = {'vm ' + name: guest(name) for name in names}
-    machine = emulator({**vms, 'vm last': guest('spin_cli')})
-    wait_for_log(machine, *['VM %s: has powered itself off' % name for name in names])
+    machine = emulator({**vms, 'vm last': guest('halt', cmdline='open')}, **PAIRS[pair])
+    wait_for_log(machine, *['VM %s: has powered itself off' % name for name in names], timeout=PATIENCE_S)
     machine.send(MONITOR_KEY)
     machine.expect(MONITOR_PROMPT)
     for name in names:
-        judge_tap(console_of(machine, name))
+        judge_tap(console_of(machine, name), pair, name)
     end(machine)
 
 
