@@ -65,12 +65,14 @@ def vm_name(name):
 
 
 # What a guest must be told to leave out, by a word of its command line.
-CMDLINES = {('svm-bochs', 'hypercall_modes'): {'cmdline': 'no-virtual-8086'}}
+CMDLINES = {'svm-bochs': {'hypercall_modes': 'no-virtual-8086'}}
 
 
-def all_guests(pair):
+def all_guests(pair, cmdlines=None):
     """All of them as VMs. The last one stops by a fault, which keeps the machine for the monitor."""
-    return {'vm ' + vm_name(name): guest(name, **CMDLINES.get((pair, name), {})) for name in GUESTS + ['hole']}
+    words = {**CMDLINES.get(pair, {}), **(cmdlines or {})}
+    return {'vm ' + vm_name(name): guest(name, **({'cmdline': words[name]} if name in words else {}))
+            for name in GUESTS + ['hole']}
 
 
 def judge_tap(text, pair='', name=''):

@@ -7,9 +7,13 @@
 #include "lib/apic.h"
 #include "lib/tap.h"
 
-#define HOLE     0xd0000000ull
-#define LONG_32  0x00ef9a000000ffffull /* code, 64 and 32 bits wide at once */
-#define SELECTOR 0x38
+#define HOLE      0xd0000000ull
+#define LOW_HOLE  0xa0000ull
+#define TWO_PAGES 0x80000000ull         /* linear: a page of RAM, and behind it the local APIC */
+#define LONG_32   0x00ef9a000000ffffull /* code, 64 and 32 bits wide at once */
+#define SELECTOR  0x38
+
+extern u64 page_tables_2[2048];
 
 struct PACKED table {
     u16 limit;
@@ -65,6 +69,33 @@ static void code_in_device(void)
     asm volatile("jmp *%0" : : "r"(LAPIC_BASE));
 }
 
+/* A call whose last byte is not RAM: its first two stand in the page before. */
+static void call_into(u64 next_page)
+{
+    volatile u8 *at = (u8 *)next_page - 2;
+
+    at[0] = 0x0f;
+    at[1] = 0x01;
+    asm volatile("jmp *%0" : : "r"(at), "a"(0));
+}
+
+static void call_into_hole(void)
+{
+    call_into(LOW_HOLE);
+}
+
+static void call_into_device(void)
+{
+    static u64 table[512] ALIGNED(4096);
+    static u8 page[4096] ALIGNED(4096);
+
+    table[0] = (u64)page | 3;
+    table[1] = LAPIC_BASE | 3;
+    page_tables_2[TWO_PAGES >> 21] = (u64)table | 3;
+    asm volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" : : : "rax", "memory");
+    call_into(TWO_PAGES + 4096);
+}
+
 /* QEMU loads this segment, and refuses to enter a guest with it; a real CPU raises #GP here. */
 static void impossible_state(void)
 {
@@ -94,6 +125,7 @@ static const struct {
     {"gdt_in_hole", gdt_in_hole},           {"stack_in_hole", stack_in_hole},
     {"stack_in_device", stack_in_device},   {"tables_in_hole", tables_in_hole},
     {"tables_in_device", tables_in_device}, {"code_in_device", code_in_device},
+    {"call_into_hole", call_into_hole},     {"call_into_device", call_into_device},
     {"impossible_state", impossible_state},
 };
 

@@ -2,7 +2,8 @@
 /*
  * Both call instructions in every mode and ring: performed in ring 0 of protected and long mode, refused
  * elsewhere (-EPERM, nothing rewritten). Outside 64-bit mode upper halves of registers do not count. Each
- * time nothing but RAX and RIP changes. (5-level paging is never offered to a guest.)
+ * time nothing but RAX and RIP changes. 5-level paging is never offered; a kernel that switches it on
+ * unasked, on a CPU that has it (word "five-levels"), can call all the same.
  */
 #include "guest/pv/lintel.h"
 #include "lib/io.h"
@@ -21,6 +22,8 @@
 #define CR4_PSE    0x10
 #define CR4_PAE    0x20
 #define DIRTY      0xdeadbeef00000000ull
+
+extern u64 page_table_4[512];
 
 static u8 native;
 static volatile u8 *const site = (u8 *)SITE;
@@ -199,6 +202,29 @@ static void try_legacy(unsigned row, u8 third)
             after.error);
 }
 
+/* ---------------------------------------------------------------- five levels */
+
+static void try_five_levels(u8 third)
+{
+    static u64 table_5[512] ALIGNED(4096);
+    struct legacy l = {.eax = LINTEL_CALL_FEATURES, .eip = (u32)(u64)five_levels, .eflags = FLAGS};
+
+    if (!word_given("five-levels")) {
+        ok(true, "5-level paging # SKIP not told that the CPU has it");
+        return;
+    }
+    table_5[0] = table_5[4] = (u64)page_table_4 | 7;
+    l.edi = (u32)(u64)table_5;
+    l.cs = SELECTOR_CODE_32;
+    fill_paging(&l, PAGING_NONE);
+    put_site(third);
+    site[3] = 0xc3; /* RET */
+    legacy_run(&l);
+    ok(l.vector == VECTOR_BACK && l.eax == result_of((struct expected){.allowed = true, .wide = true}) &&
+           site[2] == native,
+       "5-level paging: %s is performed", third == VMCALL ? "VMCALL" : "VMMCALL");
+}
+
 /* ---------------------------------------------------------------- what is no call */
 
 /* #UD of user programs and of old modes is theirs, with vector 6 and no error code on the stack. */
@@ -231,8 +257,10 @@ void guest_main(void)
     static const u8 both[] = {VMCALL, VMMCALL};
     unsigned i, k;
 
-    plan(2 * ARRAY_SIZE(long_modes) + 2 * ARRAY_SIZE(legacy_modes) + 4);
+    plan(2 * ARRAY_SIZE(long_modes) + 2 * ARRAY_SIZE(legacy_modes) + 2 + 4);
     native = cpuid(0, 0).ebx == 0x756e6547 ? VMCALL : VMMCALL; /* GenuineIntel */
+    if (word_given("vmmcall"))
+        native = VMMCALL; /* QEMU can give SVM that name */
     modes_setup();
     for (i = 0; i < ARRAY_SIZE(long_modes); i++)
         for (k = 0; k < 2; k++)
@@ -240,5 +268,7 @@ void guest_main(void)
     for (i = 0; i < ARRAY_SIZE(legacy_modes); i++)
         for (k = 0; k < 2; k++)
             try_legacy(i, both[k]);
+    for (k = 0; k < 2; k++)
+        try_five_levels(both[k]);
     undefined_elsewhere();
 }

@@ -256,6 +256,8 @@ void guest_main(void)
 {
     plan(6 + 3 + 2 + 4 + 5 + 28 + 4 + 3);
     native = cpuid(0, 0).ebx == 0x756e6547 ? VMCALL : VMMCALL; /* GenuineIntel */
+    if (word_given("vmmcall"))
+        native = VMMCALL; /* QEMU can give SVM that name */
     foreign = native ^ VMCALL ^ VMMCALL;
     modes_setup();
     write_protect();

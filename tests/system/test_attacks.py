@@ -53,7 +53,7 @@ def test_reset_storm(pair, emulator):
 
 
 WAYS_ASTRAY = ['idt_in_hole', 'idt_in_device', 'gdt_in_hole', 'stack_in_hole', 'stack_in_device', 'tables_in_hole',
-               'tables_in_device', 'code_in_device', 'impossible_state']
+               'tables_in_device', 'code_in_device', 'call_into_hole', 'call_into_device', 'impossible_state']
 
 
 @on_each_pair

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support import run_in_monitor, shut_down, to_monitor
-from tiny_guests import PAIRS, guest, skip_cant
+from tiny_guests import PAIRS, guest, judge_tap, skip_cant
 
 # The guest makes 1,000 calls at each of two places, one of which has the other vendor's instruction.
 CALLS = 1000
@@ -41,3 +41,11 @@ def test_written_text_is_on_the_console(emulator, pair):
     lines = machine.output.replace('\r', '').replace('\0', '').split('\n')
     assert all(text in lines for text in ('written by a call', 'x' * 4095, '........across........')), lines
     assert not any('MUST NOT APPEAR' in line for line in lines), lines
+
+
+def test_a_call_under_five_levels(emulator):
+    """No CPUID shows them; a kernel that switches them on where QEMU's CPU has them makes the same calls."""
+    machine = emulator({'vm five': guest('hypercall_modes', cmdline='five-levels')}, cpu='max')
+    assert machine.wait(90) == 0
+    judge_tap(machine.output.replace('\r', ''))
+    assert '5-level paging: VMCALL is performed' in machine.output

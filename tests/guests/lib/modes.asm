@@ -220,6 +220,49 @@ bits 64
 	popfq
 	ret
 
+; Code of protected mode without paging, for legacy_run: calls the code at SITE from 64-bit mode with five
+; levels of page tables (EDI), at an address that four do not have.
+FIVE_LEVELS_AT equ 1 << 50
+CODE_64	equ 0x38
+bits 32
+global five_levels
+five_levels:
+	mov ecx, cr4
+	or ecx, 0x1020		; LA57, PAE
+	mov cr4, ecx
+	mov cr3, edi
+	mov esi, eax
+	mov ecx, 0xc0000080
+	rdmsr
+	or eax, 0x100
+	wrmsr
+	mov eax, cr0
+	bts eax, 31
+	mov cr0, eax
+	mov eax, esi
+	jmp CODE_64:.long
+bits 64
+.long:
+	mov esp, esp
+	mov rcx, FIVE_LEVELS_AT + LOW + SITE
+	call rcx
+	push CODE_32
+	mov ecx, .back
+	push rcx
+	retfq
+bits 32
+.back:
+	mov esi, eax
+	mov eax, cr0
+	btr eax, 31
+	mov cr0, eax
+	mov ecx, 0xc0000080
+	rdmsr
+	and eax, ~0x100
+	wrmsr
+	mov eax, esi
+	int 0x80
+
 ; 32-bit protected mode again, after real mode: the registers are in the copy.
 bits 32
 real_back:

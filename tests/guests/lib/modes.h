@@ -36,6 +36,12 @@ struct legacy {
 _Static_assert(sizeof(struct legacy) == 19 * 4, "modes.asm counts on it");
 void legacy_run(struct legacy *legacy);
 
+/*
+ * Code for legacy_run (protected mode without paging; EDI: CR3, below 4 GiB): calls what stands at
+ * MODES_LOW + MODES_SITE in 64-bit mode, through five levels of tables whose entry 4 maps it too.
+ */
+extern const u8 five_levels[];
+
 /* CR3 for pages of 4 MiB (CR4.PSE) and for PAE, all of 4 GiB mapped to itself for everybody. */
 u32 modes_cr3_32(void);
 u32 modes_cr3_pae(void);
