@@ -1,19 +1,34 @@
 # SPDX-License-Identifier: MIT
-"""Debian under the Intel engine, from power-on to a shell in which one can type, and to power-off."""
-from support import QUICK, run_in_guest
+"""Debian under the Intel engine, from power-on to a shell in which one can type, and to power-off: make run ENGINE=vmx."""
+import pytest
+from support import BUILD, GUEST, INIT_REACHED, PROMPT, QUICK, ROOT, Machine, conf_text, debian_keys, run_in_guest
 
 
-def test_debian_on_vmx(debian):
+@pytest.fixture
+def make_run(tmp_path):
     """The kernel unpacked, and with few self-tests: Bochs executes 100 million instructions per second."""
-    machine = debian({'cmdline': QUICK}, engine='vmx', memory='1G')
-    assert ', engine Intel VMX, ' in machine.output
-    assert run_in_guest(machine, 'echo sum $((6 * 7))') == 'sum 42\n'
-    assert run_in_guest(machine, 'echo wrong\x7f\x7f\x7f\x7f\x7fright').endswith('right\n')
-    machine.sendline('sleep 1000; echo slept')
-    machine.expect('echo slept\r\n')
-    machine.send('\x03')
-    machine.expect('guest# ')
-    assert run_in_guest(machine, 'echo status $?') == 'status 130\n'
-    assert run_in_guest(machine, 'dmesg | grep -c -e "cut here" -e BUG: -e Oops -e "Call Trace"') == '0\n'
-    machine.sendline('poweroff -f')
-    assert machine.wait() == 0
+    conf = tmp_path / 'quick.conf'
+    conf.write_text(conf_text({'vm debian': debian_keys(cmdline=QUICK)}))
+    for name in ('vmlinux', 'initrd.img'):
+        (tmp_path / name).symlink_to(GUEST / name)
+    machine = Machine(['env', '-C', ROOT, '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', 'run',
+                       'ENGINE=vmx', 'MEMORY=1G', 'BUILD=%s' % BUILD, 'CONF=%s' % conf])
+    yield machine
+    machine.end()
+
+
+@pytest.mark.skipif(BUILD.parent == ROOT / 'build', reason='make run boots the plain build')
+def test_make_run_on_vmx(make_run):
+    make_run.expect(INIT_REACHED)
+    make_run.expect(PROMPT)
+    assert ', engine Intel VMX, ' in make_run.output
+    assert run_in_guest(make_run, 'echo sum $((6 * 7))') == 'sum 42\n'
+    assert run_in_guest(make_run, 'echo wrong\x7f\x7f\x7f\x7f\x7fright').endswith('right\n')
+    make_run.sendline('sleep 1000; echo slept')
+    make_run.expect('echo slept\r\n')
+    make_run.send('\x03')
+    make_run.expect(PROMPT)
+    assert run_in_guest(make_run, 'echo status $?') == 'status 130\n'
+    assert run_in_guest(make_run, 'dmesg | grep -c -e "cut here" -e BUG: -e Oops -e "Call Trace"') == '0\n'
+    make_run.sendline('poweroff -f')
+    assert make_run.wait() == 0
