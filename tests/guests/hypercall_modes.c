@@ -124,8 +124,11 @@ static const struct {
     {"64-bit mode, ring 3", SELECTOR_CODE_64, 3},
     {"compatibility, ring 0", SELECTOR_CODE_32, 0},
     {"compatibility, ring 1", SELECTOR_CODE_32, 1},
+    {"compatibility, ring 2", SELECTOR_CODE_32, 2},
     {"compatibility, ring 3", SELECTOR_CODE_32, 3},
     {"compatibility, 16 bits, ring 0", SELECTOR_CODE_16, 0},
+    {"compatibility, 16 bits, ring 1", SELECTOR_CODE_16, 1},
+    {"compatibility, 16 bits, ring 2", SELECTOR_CODE_16, 2},
     {"compatibility, 16 bits, ring 3", SELECTOR_CODE_16, 3},
 };
 
@@ -148,6 +151,9 @@ static const struct {
     {"protected mode, ring 3, 32-bit paging", SELECTOR_CODE_32, 3, PAGING_32, 0, false},
     {"16-bit protected mode", SELECTOR_CODE_16, 0, PAGING_NONE, 0, false},
     {"16-bit protected mode, 32-bit paging", SELECTOR_CODE_16, 0, PAGING_32, 0, false},
+    {"16-bit protected mode, PAE", SELECTOR_CODE_16, 0, PAGING_PAE, 0, false},
+    {"16-bit protected mode, ring 1", SELECTOR_CODE_16, 1, PAGING_NONE, 0, false},
+    {"16-bit protected mode, ring 2, 32-bit paging", SELECTOR_CODE_16, 2, PAGING_32, 0, false},
     {"16-bit protected mode, ring 3, PAE", SELECTOR_CODE_16, 3, PAGING_PAE, 0, false},
     {"virtual-8086 mode", 0, 3, PAGING_NONE, FLAG_VM, false},
     {"virtual-8086 mode, PAE", 0, 3, PAGING_PAE, FLAG_VM, false},

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Model-specific registers: which exist, what they keep, what they refuse. guest/policy/msr.c. */
+/*
+ * Model-specific registers: which exist, what they keep, what they refuse. guest/policy/msr.c. Those of
+ * kvm-clock: kvm_features.c.
+ */
 #include "lib/apic.h"
 #include "lib/tap.h"
 
@@ -15,7 +18,6 @@
 #define MSR_GS_BASE    0xc0000101
 #define MSR_KERNEL_GS  0xc0000102
 #define MSR_TSC_AUX    0xc0000103
-#define MSR_KVM_TIME   0x4b564d01
 #define ADDRESS        0xffff800012345678
 #define NOT_CANONICAL  0x0000800000000000
 
@@ -134,54 +136,15 @@ static void time_stamps(void)
     ok(aux == 77, "RDTSCP shows TSC_AUX: %u", aux);
 }
 
-/* The page of kvm-clock, as guest-facing ABI. */
-static volatile struct {
-    u32 version, padding;
-    u64 tsc, system_time;
-    u32 multiplier;
-    s8 shift;
-    u8 flags, rest[2];
-} pvclock ALIGNED(64);
-
-static u64 pvclock_ns(void)
-{
-    u64 ticks = rdtsc() - pvclock.tsc;
-    __extension__ unsigned __int128 product;
-
-    ticks = pvclock.shift < 0 ? ticks >> -pvclock.shift : ticks << pvclock.shift;
-    product = ticks;
-    product *= pvclock.multiplier;
-    return pvclock.system_time + (u64)(product >> 32);
-}
-
-static void kvm_clock(void)
-{
-    u64 before, passed;
-
-    wrmsr(MSR_KVM_TIME, (u64)&pvclock | 1);
-    ok(pvclock.version && !(pvclock.version & 1), "kvm-clock fills its page: version %u", pvclock.version);
-    ok(pvclock.multiplier && (pvclock.flags & 1), "with a rate and the stable flag");
-    before = pvclock_ns();
-    delay_us(20000);
-    passed = pvclock_ns() - before;
-    ok(passed > 18000000 && passed < 4000000000, "20 ms of PM timer are %lu ns of kvm-clock", passed);
-    wrmsr(MSR_KVM_TIME, 0);
-    wrmsr_try(MSR_KVM_TIME, 0x7ffffffff001);
-    wrmsr_try(MSR_KVM_TIME, ~0ull);
-    ok(true, "a page that is not there does no harm");
-    wrmsr_try(MSR_KVM_TIME, 0);
-}
-
 void guest_main(void)
 {
     u64 efer = rdmsr(MSR_EFER), base = rdmsr(MSR_APIC_BASE);
 
-    plan(2 * ARRAY_SIZE(missing) + ARRAY_SIZE(kept) + ARRAY_SIZE(refused) + 10);
+    plan(2 * ARRAY_SIZE(missing) + ARRAY_SIZE(kept) + ARRAY_SIZE(refused) + 6);
     ok((efer & 0x1d00) == 0xd00, "EFER has LME, LMA and NXE, not SVME: %lx", efer);
     ok(base == 0xfee00900, "APIC_BASE is on, of the boot CPU: %lx", base);
     missing_ones();
     kept_ones();
     refused_ones();
     time_stamps();
-    kvm_clock();
 }
