@@ -86,13 +86,13 @@ static void draw_changes(void)
 
 static void timer_fired(struct timer *timer)
 {
-    u64 start = read_tsc();
+    u64 start = tsc_boot_now();
 
     (void)timer;
     spinlock_take(&screen.lock);
     screen.awaited = false;
     draw_changes();
-    screen.draw_ticks = read_tsc() - start;
+    screen.draw_ticks = tsc_boot_now() - start;
     spinlock_release(&screen.lock);
 }
 
@@ -103,7 +103,7 @@ static __attribute__((noinline)) void draw_soon(void)
         return;
     }
     screen.awaited = true;
-    timer_set(&screen.timer, read_tsc() + MAX(tsc_from_us(DELAY_US), DELAY_SHARE * screen.draw_ticks));
+    timer_set(&screen.timer, tsc_boot_now() + MAX(tsc_from_us(DELAY_US), DELAY_SHARE * screen.draw_ticks));
 }
 
 /* Whoever changed cells says so, under the lock. */

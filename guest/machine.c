@@ -7,6 +7,7 @@
  */
 #include "guest/machine.h"
 
+#include "arch/x86/machine/percpu.h"
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
 #include "guest/load/mp_table.h"
@@ -15,6 +16,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
 #include "hv/operator/console.h"
+#include "hv/run/sched.h"
 
 #define PIT_LINE     0
 #define PIT_PIN      2
@@ -97,6 +99,7 @@ static void clocks_start(struct machine *m)
         struct vcpu *vcpu = m->vm->vcpus[i];
 
         kvmclock_reset(&m->vcpus[i].clock);
+        stealtime_reset(&m->vcpus[i].steal);
         msr_state_reset(&m->vcpus[i].msrs);
         vcpu->tsc_offset = 0 - m->start_tsc;
         engine->tsc_offset_changed(vcpu);
@@ -148,6 +151,7 @@ static void machine_destroy(struct vm *vm)
 
     uart_destroy(&m->uart);
     devices_reset(m);
+    sched_pass_all(); /* a timer that fires on another CPU may still be in what is freed here */
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;
@@ -187,6 +191,22 @@ static int machine_reset_all(struct vm *vm, char *why, size_t size)
     return machine_begin(m, why, size);
 }
 
+/* Timers fire on the CPU to which the vCPU has come, so that a VM that is pinned there costs no other one. */
+static void machine_vcpu_moved(struct vcpu *vcpu)
+{
+    struct machine *m = machine_of(vcpu->vm);
+    struct timer_queue *queue = sched_timers(cpu_this()->index);
+
+    lapic_timer_move(vcpu, queue);
+    if (vcpu->index != 0)
+        return;
+    spinlock_take(&m->vm->device_lock);
+    timer_move(&m->pit.timer, queue);
+    timer_move(&m->rtc.timer, queue);
+    timer_move(&m->acpi_pm.timer, queue);
+    spinlock_release(&m->vm->device_lock);
+}
+
 static void machine_console_write(struct vm *vm, const char *text, size_t size)
 {
     console_guest_write(vm->console, text, size);
@@ -207,4 +227,6 @@ const struct machine_ops guest_machine_ops = {
     .power_button = machine_power_button,
     .vcpu_init = startup_init,
     .vcpu_begin = startup_begin,
+    .vcpu_moved = machine_vcpu_moved,
+    .vcpu_waited = stealtime_update,
 };

@@ -18,6 +18,7 @@
 #include "guest/policy/cpuid.h"
 #include "guest/policy/kvmclock.h"
 #include "guest/policy/msr.h"
+#include "guest/policy/stealtime.h"
 #include "hv/run/vm.h"
 
 /* Where things are in guest-physical space and which lines they use: the one place that says so. */
@@ -33,6 +34,7 @@
 struct machine_vcpu {
     struct lapic lapic;
     struct kvmclock clock;
+    struct stealtime steal;
     struct msr_state msrs;
 };
 

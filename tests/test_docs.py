@@ -173,7 +173,8 @@ def numbers_defined(*files):
 
 def test_the_table_of_msrs_is_that_of_the_policy():
     source = (ROOT / 'guest/policy/msr.c').read_text()
-    known = numbers_defined('guest/policy/msr.c', 'guest/policy/kvmclock.h', 'arch/x86/machine/cpu.h')
+    known = numbers_defined('guest/policy/msr.c', 'guest/policy/kvmclock.h', 'guest/policy/stealtime.h',
+                            'arch/x86/machine/cpu.h')
     body = source[source.index('msr_range rows[]'):source.index('const struct msr_bus policy_msrs')]
     rows = re.findall(r'\{(\w+), (\w+), (\w+), (\w+),\s*"([^"]*)"\}', body)
     assert len(rows) == len(re.findall(r'^    \{', body, re.M))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Time for devices: the host's TSC, and exact conversion between it and a device's own clock without
- * division on the way. No state of its own; any CPU, no lock. Host tests move the time themselves.
+ * Time for devices: the boot CPU's TSC on whatever CPU, and exact conversion between it and a device's own
+ * clock without division on the way. No state of its own; any CPU, no lock. Host tests move the time
+ * themselves.
  */
 #ifndef GUEST_DEVICES_CLOCK_H
 #define GUEST_DEVICES_CLOCK_H
@@ -17,7 +18,7 @@ static inline u64 device_now(void)
 #else
 static inline u64 device_now(void)
 {
-    return read_tsc();
+    return tsc_boot_now();
 }
 #endif
 

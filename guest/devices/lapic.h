@@ -109,6 +109,8 @@ int lapic_deadline_write(struct vcpu *vcpu, u32 msr, u64 value);
 int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value); /* 0x800 .. 0x8ff */
 int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value);
 
+/* The vCPU comes to another CPU, whose timer queue this is. No lock held. */
+void lapic_timer_move(struct vcpu *vcpu, struct timer_queue *queue);
 /* The guest's TSC jumped: a deadline must be looked at anew. Own CPU. */
 void lapic_tsc_offset_changed(struct vcpu *vcpu);
 /* Base MSR bit 11: CPUID's APIC bit follows it. Own CPU. */

@@ -260,8 +260,17 @@ void lapic_tsc_offset_changed(struct vcpu *vcpu)
 void lapic_timer_init(struct lapic *lapic)
 {
     device_clock_init(&lapic->clock, LAPIC_TIMER_HZ);
-    timer_init(&lapic->timer, sched_timers(lapic->vcpu->sched.cpu), lapic_timer_fire);
+    timer_init(&lapic->timer, sched_timers(lapic->vcpu->sched.loaded_last), lapic_timer_fire);
     lapic->expiry = TIMER_NEVER;
+}
+
+void lapic_timer_move(struct vcpu *vcpu, struct timer_queue *queue)
+{
+    struct lapic *lapic = lapic_of(vcpu);
+
+    spinlock_take(&lapic->lock);
+    timer_move(&lapic->timer, queue);
+    spinlock_release(&lapic->lock);
 }
 
 /* Everything about the timer as after power-on but the LVT. */

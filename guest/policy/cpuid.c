@@ -14,6 +14,7 @@
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
 #include "guest/policy/kvmclock.h"
+#include "guest/policy/stealtime.h"
 #include "hv/lib/string.h"
 
 _Static_assert(CPUID_BASIC_LAST < CPUID_LEAVES, "basic leaves fit");
@@ -218,8 +219,8 @@ static void build_lintel(struct cpuid_policy *policy)
 }
 
 /*
- * KVM's signature, and the features that are backed: the clock by both MSR pairs, stable, and no delays at
- * ports.
+ * KVM's signature, and the features that are backed: the clock by both MSR pairs, stable, steal time, and no
+ * delays at ports.
  */
 static void build_kvm(struct cpuid_policy *policy)
 {
@@ -231,7 +232,8 @@ static void build_kvm(struct cpuid_policy *policy)
     memcpy(&signature->ecx, "VMKV", 4);
     memcpy(&signature->edx, "M\0\0\0", 4);
     leaf_at(policy, CPUID_HYPERVISOR + 1)->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
-                                                 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE;
+                                                 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME |
+                                                 KVM_FEATURE_CLOCKSOURCE_STABLE;
     leaf_at(policy, 1)->ecx |= CPUID_1_ECX_HYPERVISOR;
     build_lintel(policy);
 }

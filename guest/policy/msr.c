@@ -323,6 +323,8 @@ static const struct msr_range rows[] = {
     {0x800, 0x8ff, lapic_msr_read, lapic_msr_write, "x2APIC registers"},
     {MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, kvmclock_msr_read, kvmclock_msr_write,
         "kvm-clock, the new pair (CPUID 40000001 EAX bit 3)"},
+    {MSR_KVM_STEAL_TIME, MSR_KVM_STEAL_TIME, stealtime_msr_read, stealtime_msr_write,
+        "steal time (CPUID 40000001 EAX bit 5)"},
     {MSR_EFER, MSR_EFER, efer_read, efer_write, "EFER: SVME is lintel's, LMA the CPU's"},
     {MSR_STAR, MSR_SFMASK, system_call_read, system_call_write, "SYSCALL: where an engine lets them exit"},
     {MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, system_call_read, system_call_write,

@@ -44,9 +44,11 @@ static inline void list_remove(struct list_node *node)
 
 #define list_entry(pointer, type, member) container_of(pointer, type, member)
 
-/* Walk; the current element must not be removed. */
-#define list_for_each(element, head, member)                                                           \
-    for (element = list_entry((head)->next, __typeof__(*element), member); &element->member != (head); \
-         element = list_entry(element->member.next, __typeof__(*element), member))
+/* Walk; element is a variable; the current one must not be removed. */
+#define list_for_each(element, head, member)                                             \
+    for (struct list_node *element##_node = (head)->next;                                \
+         element##_node != (head) &&                                                     \
+         ((element) = list_entry(element##_node, __typeof__(*(element)), member), true); \
+         element##_node = element##_node->next)
 
 #endif

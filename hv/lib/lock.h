@@ -18,6 +18,7 @@ enum lock_rank {
     RANK_LAPIC,       /* one vCPU's local APIC */
     RANK_POWER,       /* one vCPU's power state */
     RANK_SCHEDULER,   /* one CPU's run queue */
+    RANK_BUDGET,      /* what a capped VM has left */
     RANK_CONSOLE,     /* console rings */
     RANK_PAGING,      /* lintel's own page tables; their pages are allocated under it */
     RANK_FRAME,       /* the frame allocator */

@@ -5,6 +5,7 @@
  */
 #include "hv/operator/config_values.h"
 
+#include "arch/x86/machine/percpu.h"
 #include "hv/lib/string.h"
 
 #define MEMORY_MIN (64ull << 20)
@@ -134,6 +135,39 @@ static bool range_parse(const char *range, struct span digits, u64 *number)
            *number >= low && *number <= high;
 }
 
+/* One of the pieces between the commas: N or N-M. */
+static bool cpus_parse(struct span piece, u64 *mask)
+{
+    struct span last, first = span_cut(piece, '-', &last);
+    u64 low, high;
+
+    if (first.length == piece.length)
+        last = first;
+    if (!number_parse(first, &low) || !number_parse(last, &high))
+        return false;
+    if (low > high || high >= CPU_MAX)
+        return false;
+    *mask |= BITS(high, low);
+    return true;
+}
+
+/* "0-2,5": a bit for each CPU. */
+static bool cpu_list_parse(struct span list, u64 *mask)
+{
+    bool more;
+
+    *mask = 0;
+    do {
+        struct span rest, piece = span_cut(list, ',', &rest);
+
+        more = piece.length < list.length; /* a comma stands behind it */
+        if (!cpus_parse(piece, mask))
+            return false;
+        list = rest;
+    } while (more);
+    return true;
+}
+
 /* The place of word in "first|second|third". */
 static bool word_parse(struct span words, struct span word, u64 *place)
 {
@@ -155,6 +189,8 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
         return text.length < VM_CMDLINE_MAX;
     if (strcmp(key->type, "size") == 0)
         return size_parse(text, &value->number);
+    if (strcmp(key->type, "cpu_list") == 0)
+        return cpu_list_parse(text, &value->number);
     if (is_range(key->type))
         return range_parse(key->type, text, &value->number);
     return word_parse(span_of(strcmp(key->type, "yes_no") == 0 ? "no|yes" : key->type), text, &value->number);
@@ -213,6 +249,21 @@ static void store_vcpus(struct target *to, const struct config_value *value)
     to->vm->vcpus = (u32)value->number;
 }
 
+static void store_weight(struct target *to, const struct config_value *value)
+{
+    to->vm->weight = (u32)value->number;
+}
+
+static void store_cap(struct target *to, const struct config_value *value)
+{
+    to->vm->cap = (u32)value->number;
+}
+
+static void store_cpus(struct target *to, const struct config_value *value)
+{
+    to->vm->cpus = value->number;
+}
+
 static void store_personality(struct target *to, const struct config_value *value)
 {
     to->vm->personality = (enum personality)value->number;
@@ -253,6 +304,9 @@ static const struct {
     {"cmdline", store_cmdline},
     {"memory", store_memory},
     {"vcpus", store_vcpus},
+    {"weight", store_weight},
+    {"cap", store_cap},
+    {"cpus", store_cpus},
     {"personality", store_personality},
     {"prefault", store_prefault},
     {"hypercall_patch", store_hypercall_patch},

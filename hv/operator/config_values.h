@@ -32,10 +32,13 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 13
+#define CONFIG_KEY_COUNT 16
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
-/* A value that is right for its type: text, or a number (yes is 1; a word is its place in the list). */
+/*
+ * A value that is right for its type: text, or a number (yes is 1; a word is its place in the list; a bit
+ * per CPU).
+ */
 struct config_value {
     struct span text;
     u64 number;

@@ -63,8 +63,10 @@ static void vm_list(struct vm *none, char *const *more)
                    "CPU TIME", "WHY");
     for (i = 0; i < vm_count; i++) {
         const struct vm *vm = vms[i];
-        u64 ms = tsc_to_ns(vm_ticks_ran(vm)) / 1000000;
+        u64 ran, waited, ms;
 
+        vm_times(vm, &ran, &waited);
+        ms = tsc_to_ns(ran) / 1000000;
         console_printf(
             "%-20s %-12s %6llu MiB %6llu MiB %6u %8llu.%03llu  %s\n", vm->name, state_names[vm->state],
             (unsigned long long)(frame_owned(frame_owner_guest(vm->index)) * PAGE_SIZE) >> 20,
@@ -78,7 +80,7 @@ static void vm_list(struct vm *none, char *const *more)
 
 static void vm_statistics(struct vm *vm, char *const *more)
 {
-    u64 counts[EXIT_KIND_COUNT], sum = 0;
+    u64 counts[EXIT_KIND_COUNT], ran, waited, sum = 0;
     u32 kind;
 
     (void)more;
@@ -89,6 +91,10 @@ static void vm_statistics(struct vm *vm, char *const *more)
             console_printf("%14llu  %s\n", (unsigned long long)counts[kind], exit_kind_names[kind]);
     }
     console_printf("%14llu  exits in all\n", (unsigned long long)sum);
+    vm_times(vm, &ran, &waited);
+    console_printf("%14llu  ms of CPU time\n", (unsigned long long)tsc_to_ns(ran) / 1000000);
+    console_printf("%14llu  ms without a CPU although it had something to do\n",
+                   (unsigned long long)tsc_to_ns(waited) / 1000000);
     console_printf("%14llu  KiB of guest memory given\n",
                    (unsigned long long)frame_owned(frame_owner_guest(vm->index)) * (PAGE_SIZE >> 10));
     console_printf("%14llu  KiB of lintel's memory kept for it\n",

@@ -30,7 +30,7 @@ static void log_write(struct log_sink *sink, const char *text, size_t size, bool
         return;
     console_prompt_lost();
     if (console_at_prompt() && !timer_is_set(&timer))
-        timer_set(&timer, read_tsc() + tsc_from_us(DELAY_US));
+        timer_set(&timer, tsc_boot_now() + tsc_from_us(DELAY_US));
 }
 
 void prompt_keep(void)

@@ -25,7 +25,11 @@ struct engine_ops {
     int (*vcpu_create)(struct vcpu *vcpu); /* 0 or -ENOMEM */
     void (*vcpu_destroy)(struct vcpu *vcpu);
 
-    /* Put the vCPU's lazily switched state on this CPU, and take it off again. */
+    /*
+     * Put the vCPU's lazily switched state on this CPU, and take it off again: then all of it is in memory,
+     * and any CPU may load it. What a CPU remembers of the guest's translations from an earlier stay is
+     * dropped at load.
+     */
     void (*vcpu_load)(struct vcpu *vcpu);
     void (*vcpu_put)(struct vcpu *vcpu);
     /* Run the loaded vCPU until it must give the CPU back; every other exit is dispatched from within. */
@@ -49,7 +53,10 @@ struct engine_ops {
 
     /* The VM's nested translations are stale on the CPU that next runs this vCPU. */
     void (*tlb_flush)(struct vcpu *vcpu);
-    /* The guest's TSC offset changed. */
+    /*
+     * The guest's TSC offset changed, or the vCPU comes to a CPU, whose own counter may differ. The offset in
+     * effect counts from this CPU's counter.
+     */
     void (*tsc_offset_changed)(struct vcpu *vcpu);
 };
 

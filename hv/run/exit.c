@@ -108,8 +108,7 @@ void exit_hlt(struct vcpu *vcpu, struct vmexit *x)
 void exit_pause(struct vcpu *vcpu, struct vmexit *x)
 {
     vcpu_skip(vcpu, x);
-    if (sched_others_wait())
-        vcpu_request(vcpu, REQUEST_RESCHEDULE);
+    sched_vcpu_yield(vcpu);
 }
 
 /*

@@ -51,8 +51,7 @@ static s64 call_console_write(struct vcpu *vcpu, const u64 arguments[4])
 static s64 call_yield(struct vcpu *vcpu, const u64 arguments[4])
 {
     (void)arguments;
-    if (sched_others_wait())
-        vcpu_request(vcpu, REQUEST_RESCHEDULE);
+    sched_vcpu_yield(vcpu);
     return 0;
 }
 

@@ -1,185 +1,162 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler. A vCPU's turn is one call of engine->vcpu_run: it ends when the vCPU halts, stops, or is
- * asked for the CPU (REQUEST_RESCHEDULE). All CPUs; a CPU's queue under its lock.
- *
- * Fairness: each vCPU carries the ticks it has had (virtual_time); the least goes first. One that wakes
- * starts at most one slice behind the others, so that sleeping earns no more than a prompt start.
+ * The scheduler's loop on each CPU: work, then a turn of a vCPU, or sleep. A turn is one call of
+ * engine->vcpu_run: it ends when the vCPU halts, stops, or is asked for the CPU (REQUEST_RESCHEDULE). Who
+ * comes next is in sched_queue.c, where a vCPU waits in sched_place.c, work in sched_work.c.
  */
 #include "hv/run/sched.h"
 
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/exception.h"
 #include "arch/x86/machine/lapic.h"
-#include "arch/x86/machine/percpu.h"
-#include "arch/x86/machine/tsc.h"
 #include "hv/lib/panic.h"
 #include "hv/run/exit.h"
-
-#define SLICE_US 4000
+#include "hv/run/sched_private.h"
 
 struct sched_cpu sched_cpus[CPU_MAX];
 
-static struct sched_cpu *sched_this(void)
-{
-    return &sched_cpus[cpu_this()->index];
-}
-
-/* Make a CPU look at its requests: it leaves the guest, or its idle sleep. */
-static void cpu_kick(u32 index)
+void cpu_kick(u32 index)
 {
     if (index != cpu_this()->index)
         host_lapic_send_ipi(cpus[index].apic_id, HOST_VECTOR_KICK);
 }
 
+/* Deadlines are the boot CPU's time, the hardware goes by its own. */
+static void timer_program(u64 deadline)
+{
+    host_lapic_timer_set(deadline == TIMER_NEVER ? TIMER_NEVER : deadline - cpu_this()->tsc_offset);
+}
+
 static void timer_interrupt(void *context)
 {
     (void)context;
-    timer_queue_run(&sched_this()->timers, read_tsc());
+    timer_queue_run(&sched_this()->timers, sched_now());
 }
 
-/* The exit, or the end of the sleep, was all that was wanted. */
+/* The exit, or the end of the sleep, is most of what was wanted. */
 static void kick_interrupt(void *context)
 {
     (void)context;
+    timer_queue_look(&sched_this()->timers);
 }
 
-static void slice_over(struct timer *timer)
+static void turn_end_request(const struct sched_cpu *cpu)
 {
-    struct sched_cpu *cpu = container_of(timer, struct sched_cpu, slice);
     struct vcpu *vcpu = READ_ONCE(cpu->running);
 
     if (vcpu)
         vcpu_request(vcpu, REQUEST_RESCHEDULE);
 }
 
+static void slice_over(struct timer *timer)
+{
+    turn_end_request(container_of(timer, struct sched_cpu, slice));
+}
+
+static void budget_again(struct timer *timer)
+{
+    turn_end_request(container_of(timer, struct sched_cpu, budget));
+}
+
 void sched_init(void)
 {
+    static const struct timer_hardware hardware = {timer_program, cpu_kick};
+
     for (u32 i = 0; i < CPU_MAX; i++) {
         struct sched_cpu *cpu = &sched_cpus[i];
 
         spinlock_init(&cpu->lock, RANK_SCHEDULER);
         list_init(&cpu->queue);
         list_init(&cpu->work);
-        timer_queue_init(&cpu->timers, host_lapic_timer_set);
+        timer_queue_init(&cpu->timers, i, &hardware);
         timer_init(&cpu->slice, &cpu->timers, slice_over);
+        timer_init(&cpu->budget, &cpu->timers, budget_again);
     }
     interrupt_set_handler(HOST_VECTOR_TIMER, timer_interrupt, NULL);
     interrupt_set_handler(HOST_VECTOR_KICK, kick_interrupt, NULL);
 }
 
-void sched_work_queue(struct sched_work *work)
+/* ---------------------------------------------------------------- turns */
+
+/* It runs now: until when, if nobody wants it before? Lock held. */
+static void start_turn(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
-    struct sched_cpu *cpu = &sched_cpus[0];
-    struct vcpu *running;
+    u64 again, left = budget_left(&vcpu->vm->budget, now, &again);
 
-    spinlock_take(&cpu->lock);
-    if (!work->queued) {
-        work->queued = true;
-        list_add_before(&cpu->work, &work->node);
-    }
-    running = cpu->running;
-    if (running)
-        vcpu_request(running, REQUEST_RESCHEDULE);
-    spinlock_release(&cpu->lock);
-    cpu_kick(0);
-}
-
-static void work_run(struct sched_cpu *cpu)
-{
-    for (;;) {
-        struct sched_work *work;
-
-        spinlock_take(&cpu->lock);
-        if (list_empty(&cpu->work)) {
-            spinlock_release(&cpu->lock);
-            return;
-        }
-        work = list_entry(cpu->work.next, struct sched_work, node);
-        list_remove(&work->node);
-        work->queued = false;
-        spinlock_release(&cpu->lock);
-        work->run(work);
-    }
-}
-
-/* Lock held. */
-static void queue_vcpu(struct sched_cpu *cpu, struct vcpu *vcpu)
-{
-    vcpu->sched.queued = true;
-    list_add_before(&cpu->queue, &vcpu->sched.node);
-}
-
-void sched_vcpu_add(struct vcpu *vcpu)
-{
-    vcpu->sched.cpu = 0;
-    vcpu->sched.virtual_time = MAX(vcpu->sched.virtual_time, sched_cpus[0].virtual_time);
-    vcpu->sched.active = true;
-    sched_vcpu_wake(vcpu);
-}
-
-/* The one that runs has had more than the one that waits: take turns. Lock held. */
-static void preempt_if_due(struct sched_cpu *cpu, const struct vcpu *waiting)
-{
-    struct vcpu *running = cpu->running;
-
-    if (!running)
-        return;
-    if (waiting->sched.virtual_time < running->sched.virtual_time + (read_tsc() - running->sched.started))
-        vcpu_request(running, REQUEST_RESCHEDULE);
-    else if (!timer_is_set(&cpu->slice))
-        timer_set(&cpu->slice, read_tsc() + tsc_from_us(SLICE_US));
-}
-
-void sched_vcpu_wake(struct vcpu *vcpu)
-{
-    struct sched_cpu *cpu = &sched_cpus[vcpu->sched.cpu];
-    u64 earliest;
-
-    if (cpu->running == vcpu && vcpu->sched.cpu == cpu_this()->index)
-        return; /* it looks at its requests before it enters the guest again */
-    spinlock_take(&cpu->lock);
-    if (vcpu->sched.active && power_wants_turn(vcpu) && !vcpu->sched.queued && cpu->running != vcpu) {
-        earliest = cpu->virtual_time - MIN(cpu->virtual_time, tsc_from_us(SLICE_US));
-        vcpu->sched.virtual_time = MAX(vcpu->sched.virtual_time, earliest);
-        queue_vcpu(cpu, vcpu);
-        preempt_if_due(cpu, vcpu);
-    }
-    spinlock_release(&cpu->lock);
-    cpu_kick(vcpu->sched.cpu);
+    queue_take(cpu, vcpu, now);
+    vcpu->sched.started = now;
+    cpu->running = vcpu;
+    cpu->yielded = NULL;
+    cpu->yielded_vm = NULL;
+    if (virtual_before(cpu->virtual_time, vcpu->sched.virtual_time))
+        cpu->virtual_time = vcpu->sched.virtual_time;
+    if (cpu->waiting)
+        left = MIN(left, slice_ticks());
+    if (left != ~0ull)
+        timer_set(&cpu->slice, now + left);
+    /* Under the lock, so that nobody's later wish is forgotten; work that has come by now ends the turn. */
+    if (list_empty(&cpu->work))
+        vcpu_request_done(vcpu, REQUEST_RESCHEDULE);
+    else
+        vcpu_request(vcpu, REQUEST_RESCHEDULE);
 }
 
 /* The waiting vCPU that has had least; it runs now. NULL: nobody waits. */
 static struct vcpu *choose(struct sched_cpu *cpu)
 {
-    struct vcpu *vcpu, *best = NULL;
+    u64 now = sched_now();
+    struct vcpu *vcpu;
 
     spinlock_take(&cpu->lock);
-    list_for_each (vcpu, &cpu->queue, sched.node)
-        if (!best || vcpu->sched.virtual_time < best->sched.virtual_time)
-            best = vcpu;
-    if (best) {
-        list_remove(&best->sched.node);
-        best->sched.queued = false;
-        best->sched.started = read_tsc();
-        cpu->running = best;
-        cpu->virtual_time = MAX(cpu->virtual_time, best->sched.virtual_time);
-        if (!list_empty(&cpu->queue))
-            timer_set(&cpu->slice, best->sched.started + tsc_from_us(SLICE_US));
-    }
+    vcpu = queue_choose(cpu, cpu, now);
+    if (vcpu)
+        start_turn(cpu, vcpu, now);
     spinlock_release(&cpu->lock);
-    return best;
+    return vcpu;
 }
 
-/* Lazily switched state changes hands only when another vCPU runs. */
+/*
+ * A vCPU that runs now: of the own queue, else of another CPU's. The bit is set before the queues are looked
+ * at for the last time: who finds it clear queues in time, who finds it set kicks.
+ */
+static struct vcpu *choose_anywhere(struct sched_cpu *cpu)
+{
+    struct vcpu *vcpu = choose(cpu);
+
+    if (vcpu)
+        return vcpu;
+    idle_announce(cpu);
+    take_from_others(cpu);
+    vcpu = choose(cpu);
+    if (vcpu)
+        idle_over(cpu);
+    return vcpu;
+}
+
+/*
+ * Lazily switched state changes hands only when another vCPU runs. The one that had to go may have something
+ * to do, and can be taken by another CPU from now on: say so to one that idles.
+ */
 static void load(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    if (cpu->loaded == vcpu)
+    struct vcpu *old = cpu->loaded;
+    u64 others = 0;
+    u32 index;
+
+    if (old == vcpu)
         return;
-    if (cpu->loaded)
-        vcpu_put(cpu->loaded);
+    if (old) {
+        vcpu_put(old);
+        others = old->sched.queued ? vcpu_allowed(old) : 0;
+    }
+    if (vcpu->sched.loaded_last != cpu_index(cpu)) {
+        vcpu->sched.loaded_last = cpu_index(cpu);
+        machine->vcpu_moved(vcpu);
+    }
     vcpu_load(vcpu);
-    cpu->loaded = vcpu;
+    __atomic_store_n(&cpu->loaded, vcpu, __ATOMIC_SEQ_CST); /* `old` may be gone behind this */
+    if (others && idle_claim(others, &index))
+        cpu_kick(index);
 }
 
 /* Its state is in memory alone from here on. */
@@ -188,7 +165,7 @@ static void unload(struct sched_cpu *cpu, struct vcpu *vcpu)
     if (cpu->loaded != vcpu)
         return;
     vcpu_put(vcpu);
-    cpu->loaded = NULL;
+    __atomic_store_n(&cpu->loaded, NULL, __ATOMIC_SEQ_CST);
 }
 
 /* A halted vCPU was woken: is there really something that ends its halt? */
@@ -207,7 +184,6 @@ static bool halt_ends(struct vcpu *vcpu)
 
 static void run_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    vcpu_request_done(vcpu, REQUEST_RESCHEDULE);
     if (!READ_ONCE(vcpu->sched.active))
         return;
     if (READ_ONCE(vcpu->requests) & REQUEST_POWER) {
@@ -219,48 +195,45 @@ static void run_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
     if (READ_ONCE(vcpu->power.now.state) != POWER_RUNNABLE)
         return;
     load(cpu, vcpu);
+    if (vcpu->sched.waited != vcpu->sched.waited_told) {
+        vcpu->sched.waited_told = vcpu->sched.waited;
+        machine->vcpu_waited(vcpu);
+    }
     if (!READ_ONCE(vcpu->requests) || exit_prepare_entry(vcpu))
         engine->vcpu_run(vcpu);
 }
 
 static void end_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    u64 ticks = read_tsc() - vcpu->sched.started;
+    u64 now;
 
-    timer_cancel(&cpu->slice);
+    if (timer_is_set(&cpu->slice))
+        timer_cancel(&cpu->slice);
     spinlock_take(&cpu->lock);
-    vcpu->sched.ran += ticks;
-    vcpu->sched.virtual_time += ticks;
+    now = sched_now();
+    vcpu->sched.ran += now - vcpu->sched.started;
+    vcpu->sched.virtual_time += vcpu_weighted(vcpu, now - vcpu->sched.started);
+    budget_charge(&vcpu->vm->budget, now - vcpu->sched.started);
+    if (!cpu->waiting && virtual_before(cpu->virtual_time, vcpu->sched.virtual_time))
+        cpu->virtual_time = vcpu->sched.virtual_time;
     cpu->running = NULL;
-    if (vcpu->sched.active && power_wants_turn(vcpu))
-        queue_vcpu(cpu, vcpu);
+    if (may_queue(cpu, vcpu))
+        queue_insert(cpu, vcpu, now);
     spinlock_release(&cpu->lock);
 }
 
-void sched_vcpu_remove(struct vcpu *vcpu)
-{
-    struct sched_cpu *cpu = &sched_cpus[vcpu->sched.cpu];
-
-    spinlock_take(&cpu->lock);
-    WRITE_ONCE(vcpu->sched.active, false);
-    if (vcpu->sched.queued) {
-        list_remove(&vcpu->sched.node);
-        vcpu->sched.queued = false;
-    }
-    spinlock_release(&cpu->lock);
-    vcpu_request(vcpu, REQUEST_RESCHEDULE);
-    cpu_kick(vcpu->sched.cpu);
-    while (READ_ONCE(cpu->running) == vcpu)
-        cpu_pause();
-    assert(cpu == sched_this());
-    unload(cpu, vcpu);
-}
-
-bool sched_others_wait(void)
+bool sched_round(void)
 {
     struct sched_cpu *cpu = sched_this();
+    struct vcpu *vcpu;
 
-    return !list_empty(&cpu->queue) || !list_empty(&cpu->work);
+    work_run(cpu);
+    vcpu = choose_anywhere(cpu);
+    if (!vcpu)
+        return false;
+    run_turn(cpu, vcpu);
+    end_turn(cpu, vcpu);
+    return true;
 }
 
 /*
@@ -269,27 +242,68 @@ bool sched_others_wait(void)
  */
 static void idle(struct sched_cpu *cpu)
 {
-    u64 start = read_tsc();
+    u64 start = sched_now();
 
     cpu_idle();
-    cpu->idle_ticks += read_tsc() - start;
+    cpu->idle_ticks += sched_now() - start;
+    idle_over(cpu);
 }
 
 NORETURN void sched_loop(void)
 {
+    for (;;)
+        if (!sched_round())
+            idle(sched_this());
+}
+
+/* ---------------------------------------------------------------- what the rest of lintel asks */
+
+/* On the CPU that has it. */
+static void state_put(struct vcpu *vcpu, void *context)
+{
+    (void)context;
+    unload(sched_this(), vcpu);
+}
+
+void sched_vcpu_remove(struct vcpu *vcpu)
+{
+    struct sched_cpu *cpu = vcpu_cpu_take(vcpu);
+    bool on_cpu = cpu->running == vcpu || cpu->loaded == vcpu;
+
+    WRITE_ONCE(vcpu->sched.active, false);
+    if (vcpu->sched.queued)
+        queue_take(cpu, vcpu, sched_now());
+    spinlock_release(&cpu->lock);
+    if (on_cpu)
+        sched_call(vcpu, state_put, NULL);
+}
+
+void sched_vcpu_yield(struct vcpu *vcpu)
+{
     struct sched_cpu *cpu = sched_this();
 
-    for (;;) {
-        struct vcpu *vcpu;
+    if (list_empty(&cpu->work) && !READ_ONCE(cpu->waiting))
+        return;
+    cpu->yielded = vcpu;
+    cpu->yielded_vm = vcpu->vm;
+    vcpu_request(vcpu, REQUEST_RESCHEDULE);
+}
 
-        if (cpu == &sched_cpus[0])
-            work_run(cpu);
-        vcpu = choose(cpu);
-        if (!vcpu) {
-            idle(cpu);
-            continue;
-        }
-        run_turn(cpu, vcpu);
-        end_turn(cpu, vcpu);
-    }
+void sched_vcpu_charge(struct vcpu *vcpu, u64 ticks)
+{
+    struct sched_cpu *cpu = vcpu_cpu_take(vcpu);
+
+    vcpu->sched.virtual_time += vcpu_weighted(vcpu, ticks);
+    spinlock_release(&cpu->lock);
+    budget_charge(&vcpu->vm->budget, ticks);
+}
+
+void sched_vcpu_times(struct vcpu *vcpu, u64 *ran, u64 *waited)
+{
+    struct sched_cpu *cpu = vcpu_cpu_take(vcpu);
+    u64 now = sched_now();
+
+    *ran = vcpu->sched.ran + (cpu->running == vcpu ? now - vcpu->sched.started : 0);
+    *waited = vcpu->sched.waited + (vcpu->sched.queued ? now - vcpu->sched.queued_at : 0);
+    spinlock_release(&cpu->lock);
 }

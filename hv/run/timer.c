@@ -7,9 +7,12 @@
  * that points to the timer, wherever that is, so that it can be taken out without a search. Setting costs a
  * comparison; taking one out joins its children in pairs, which is logarithmic over time. Nothing recurses.
  *
- * The program hook runs under the queue's lock, on the CPU that changed the queue.
+ * Only the CPU that owns a queue programs its hardware; others kick it, and only for a deadline before all it
+ * knows of. One that is gone or later fires early and finds nothing due.
  */
 #include "hv/run/timer.h"
+
+#include "arch/x86/machine/percpu.h"
 
 /*
  * A guest can make its timers due at once, again and again: between so many of them the CPU looks at other
@@ -93,12 +96,23 @@ static void program(struct timer_queue *queue)
 {
     queue->running = false;
     queue->programmed = earliest(queue);
-    queue->program(queue->programmed);
+    queue->hardware->program(queue->programmed);
 }
 
-void timer_queue_init(struct timer_queue *queue, void (*program_hook)(u64 deadline_tsc))
+/* Lock held. */
+static void changed(struct timer_queue *queue)
 {
-    *queue = (struct timer_queue){.programmed = TIMER_NEVER, .program = program_hook};
+    if (queue->running || earliest(queue) == queue->programmed)
+        return;
+    if (queue->cpu == cpu_this()->index)
+        program(queue);
+    else if (earliest(queue) < queue->programmed)
+        queue->hardware->kick(queue->cpu);
+}
+
+void timer_queue_init(struct timer_queue *queue, u32 cpu, const struct timer_hardware *hardware)
+{
+    *queue = (struct timer_queue){.programmed = TIMER_NEVER, .cpu = cpu, .hardware = hardware};
     spinlock_init(&queue->lock, RANK_TIMER);
 }
 
@@ -118,14 +132,31 @@ void timer_set(struct timer *timer, u64 deadline_tsc)
         timer->deadline = deadline_tsc;
         heap_add(queue, timer);
     }
-    if (!queue->running && earliest(queue) != queue->programmed)
-        program(queue);
+    changed(queue);
     spinlock_release(&queue->lock);
 }
 
 void timer_cancel(struct timer *timer)
 {
     timer_set(timer, TIMER_NEVER);
+}
+
+void timer_move(struct timer *timer, struct timer_queue *queue)
+{
+    struct timer_queue *old = timer->queue;
+    u64 deadline;
+
+    if (old == queue)
+        return;
+    spinlock_take(&old->lock);
+    deadline = timer->deadline;
+    if (timer_is_set(timer))
+        heap_remove(timer);
+    timer->queue = queue;
+    changed(old);
+    spinlock_release(&old->lock);
+    if (deadline != TIMER_NEVER)
+        timer_set(timer, deadline);
 }
 
 /* Take out the earliest timer if it is due; NULL: none is. */
@@ -156,5 +187,12 @@ void timer_queue_run(struct timer_queue *queue, u64 now)
     /* Always: the one shot of the hardware may be spent, even a little before its time. */
     spinlock_take(&queue->lock);
     program(queue);
+    spinlock_release(&queue->lock);
+}
+
+void timer_queue_look(struct timer_queue *queue)
+{
+    spinlock_take(&queue->lock);
+    changed(queue);
     spinlock_release(&queue->lock);
 }

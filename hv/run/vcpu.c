@@ -84,6 +84,7 @@ void vcpu_load(struct vcpu *vcpu)
     if (cpu_features.rdtscp)
         wrmsr(MSR_TSC_AUX, vcpu->tsc_aux);
     engine->vcpu_load(vcpu);
+    engine->tsc_offset_changed(vcpu);
 }
 
 void vcpu_put(struct vcpu *vcpu)

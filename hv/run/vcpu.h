@@ -110,7 +110,7 @@ struct vcpu {
     void *engine;   /* the engine's own part */
     void *lapic;    /* guest/devices/lapic.c */
     void *clock;    /* guest/policy/kvmclock.c */
-    u64 tsc_offset; /* guest TSC = host TSC + offset */
+    u64 tsc_offset; /* guest TSC = the boot CPU's TSC + offset */
     /*
      * The local APIC's registers where the CPU looks for them with the guest inside, laid out as its window;
      * the engine's, NULL if it has no use for one. TPR lives there.
@@ -131,15 +131,20 @@ struct vcpu {
     u64 xcr0, tsc_aux;
     void *fpu; /* XSAVE area */
 
-    /* The scheduler's (hv/run/sched.h), under its lock. */
+    /* The scheduler's, under the lock of the CPU that `cpu` names (hv/run/sched.h). */
     struct {
         struct list_node node;
-        u32 cpu;     /* index of the CPU it belongs to */
-        bool active; /* may be queued at all */
+        u32 cpu;         /* index of the CPU it belongs to */
+        u32 loaded_last; /* where its state was loaded last: its timers are there; that CPU alone */
+        bool active;     /* may be queued at all */
         bool queued;
-        u64 virtual_time; /* ticks of CPU it had, for fairness */
+        bool held;        /* gets no turn: sched_call */
+        u64 virtual_time; /* ticks of CPU it had for its weight */
         u64 started;      /* host TSC when it was last given the CPU */
-        u64 ran;          /* ticks in all */
+        u64 ran;          /* ticks in all, but for a turn that goes on */
+        u64 queued_at;    /* host TSC */
+        u64 waited;       /* ticks in all for which it was runnable without a CPU */
+        u64 waited_told;  /* what the machine knows of it; own CPU */
     } sched;
 };
 

@@ -6,6 +6,7 @@
  */
 #include "hv/run/vm.h"
 
+#include "arch/x86/machine/percpu.h"
 #include "arch/x86/machine/tsc.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
@@ -29,7 +30,11 @@ static unsigned long long mebibytes(u64 bytes)
     return bytes >> 20;
 }
 
-/* A nested mapping was removed or tightened: no vCPU enters again before its translations are gone. */
+/*
+ * A nested mapping was removed or tightened: no vCPU enters again before its translations are gone. That
+ * happens at the reset and the end of a VM alone, when its vCPUs have left the guest on every CPU
+ * (vcpus_halt): so the frames may have a new owner at once.
+ */
 static void vm_flush(void *context)
 {
     struct vm *vm = context;
@@ -74,6 +79,7 @@ static void vcpus_destroy(struct vm *vm)
         for (unsigned i = 0; i < EXIT_KIND_COUNT; i++)
             vm->exits[i] += vcpu->exits[i];
         vm->ran += vcpu->sched.ran;
+        vm->waited += vcpu->sched.waited;
         vcpu_destroy(vcpu);
         vm->vcpus[vm->vcpu_count] = NULL;
     }
@@ -82,7 +88,7 @@ static void vcpus_destroy(struct vm *vm)
 
 static int vcpus_build(struct vm *vm, char *why, size_t size)
 {
-    u64 offset = 0 - read_tsc(); /* guests' time stamp counters start at 0, the same for all vCPUs */
+    u64 offset = 0 - tsc_boot_now(); /* guests' time stamp counters start at 0, the same for all vCPUs */
 
     for (u32 i = 0; i < vm->config->vcpus; i++) {
         if (vcpu_create(vm, i)) {
@@ -96,11 +102,28 @@ static int vcpus_build(struct vm *vm, char *why, size_t size)
     return 0;
 }
 
+/* Each CPU that runs is one bit of `cpus`: there must be one on which the VM may run. */
+static int budget_build(struct vm *vm, char *why, size_t size)
+{
+    u64 online = ~0ull >> (CPU_MAX - cpu_count);
+
+    if (vm->config->cpus && !(vm->config->cpus & online)) {
+        snprintf(why, size,
+                 "cpus names no CPU of this machine, which has %u: right would be a CPU below that",
+                 cpu_count);
+        return -EINVAL;
+    }
+    budget_init(&vm->budget, vm->config->cap, BUDGET_PERIOD_MS * tsc_khz, tsc_boot_now());
+    return 0;
+}
+
 /* Everything a VM consists of; on failure nothing of it is left. */
 static int vm_build(struct vm *vm, char *why, size_t size)
 {
-    int error = memory_build(vm, why, size);
+    int error = budget_build(vm, why, size);
 
+    if (!error)
+        error = memory_build(vm, why, size);
     if (error)
         return error;
     vm->ports = memory_alloc(sizeof(*vm->ports), frame_owner_support(vm->index));
@@ -168,7 +191,7 @@ int vm_start(struct vm *vm)
     memset(vm->exits, 0, sizeof(vm->exits));
     memset(vm->triple_faults, 0, sizeof(vm->triple_faults));
     vm->reset_wanted = false;
-    vm->ran = 0;
+    vm->ran = vm->waited = 0;
     error = vm_build(vm, why, sizeof(why));
     if (error) {
         vm_fail(vm, VM_ABSENT, why);
@@ -189,12 +212,12 @@ int vm_start(struct vm *vm)
 static void vm_charge(struct vm *vm, u64 ticks)
 {
     for (u32 i = 0; i < vm->vcpu_count; i++)
-        vm->vcpus[i]->sched.virtual_time += ticks;
+        sched_vcpu_charge(vm->vcpus[i], ticks);
 }
 
 static void vm_reset(struct vm *vm)
 {
-    u64 start = read_tsc();
+    u64 start = tsc_boot_now();
     char why[sizeof(vm->why)];
     int error;
 
@@ -216,7 +239,7 @@ static void vm_reset(struct vm *vm)
         log_error("VM %s: %s", vm->name, why);
         return;
     }
-    vm_charge(vm, read_tsc() - start);
+    vm_charge(vm, tsc_boot_now() - start);
     vcpus_start(vm);
 }
 
@@ -311,7 +334,7 @@ static void tell_reset(struct vm *vm, const char *why)
 {
     u64 untold = vm->reset_limit.dropped;
 
-    if (!log_limit_pass(&vm->reset_limit, read_tsc(), RESETS_TOLD_IN_MS * tsc_khz, RESETS_TOLD))
+    if (!log_limit_pass(&vm->reset_limit, tsc_boot_now(), RESETS_TOLD_IN_MS * tsc_khz, RESETS_TOLD))
         return;
     vm->reset_limit.dropped = 0;
     if (untold)
@@ -334,7 +357,7 @@ void vm_request_reset(struct vm *vm, const char *why)
 void vm_triple_fault(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    u64 now = read_tsc();
+    u64 now = tsc_boot_now();
     u64 oldest = vm->triple_faults[1];
 
     log_error("VM %s: triple fault on vCPU %u", vm->name, vcpu->index);
@@ -356,11 +379,15 @@ void vm_exit_counts(const struct vm *vm, u64 counts[EXIT_KIND_COUNT])
             counts[kind] += vm->vcpus[i]->exits[kind];
 }
 
-u64 vm_ticks_ran(const struct vm *vm)
+void vm_times(const struct vm *vm, u64 *ran, u64 *waited)
 {
-    u64 ticks = vm->ran;
+    *ran = vm->ran;
+    *waited = vm->waited;
+    for (u32 i = 0; i < vm->vcpu_count; i++) {
+        u64 one_ran, one_waited;
 
-    for (u32 i = 0; i < vm->vcpu_count; i++)
-        ticks += vm->vcpus[i]->sched.ran;
-    return ticks;
+        sched_vcpu_times(vm->vcpus[i], &one_ran, &one_waited);
+        *ran += one_ran;
+        *waited += one_waited;
+    }
 }

@@ -7,6 +7,7 @@
 #define HV_RUN_VM_H
 
 #include "hv/lib/log.h"
+#include "hv/run/budget.h"
 #include "hv/run/bus.h"
 #include "hv/run/engine.h"
 #include "hv/run/vm_config.h"
@@ -43,6 +44,10 @@ struct machine_ops {
     int (*vcpu_begin)(struct vcpu *vcpu, const struct power_begin *begin);
     /* The operator's wish that the guest shuts down. */
     void (*power_button)(struct vm *vm);
+    /* The vCPU comes to this CPU from another one: what belongs to it there follows. No lock held. */
+    void (*vcpu_moved)(struct vcpu *vcpu);
+    /* It has waited for a CPU (vcpu->sched.waited) and is about to run again. Own CPU, no lock held. */
+    void (*vcpu_waited)(struct vcpu *vcpu);
     /* Text on the VM's console, as if its serial line had sent it. */
     void (*console_write)(struct vm *vm, const char *text, size_t size);
 };
@@ -67,8 +72,9 @@ struct vm {
     bool built;              /* memory, vCPUs and devices exist */
     bool reset_wanted;       /* done by work when its vCPUs have left the guest */
     struct sched_work work;
+    struct budget budget;       /* of CPU time, all vCPUs together */
     u64 exits[EXIT_KIND_COUNT]; /* of vCPUs that are gone since the last start */
-    u64 ran;                    /* ticks of CPU, likewise */
+    u64 ran, waited;            /* ticks with and without a CPU, likewise */
     struct log_limit log_limit, reset_limit;
 };
 
@@ -102,9 +108,12 @@ void vm_triple_fault(struct vcpu *vcpu);
 /* Print registers and the bytes at RIP on the log. */
 void vcpu_dump(struct vcpu *vcpu);
 
-/* Exits by kind and ticks of CPU since the last start, all vCPUs together. */
+/*
+ * Exits by kind, ticks of CPU, and ticks without one although a vCPU could have run; since the last start,
+ * all vCPUs together. Boot CPU.
+ */
 void vm_exit_counts(const struct vm *vm, u64 counts[EXIT_KIND_COUNT]);
-u64 vm_ticks_ran(const struct vm *vm);
+void vm_times(const struct vm *vm, u64 *ran, u64 *waited);
 
 /* Called on the boot CPU after a VM has ended and given its memory back. Set once at boot. */
 void vm_set_ended_hook(void (*ended)(void));

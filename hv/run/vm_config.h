@@ -29,6 +29,9 @@ struct vm_config {
     char cmdline[VM_CMDLINE_MAX];
     u64 memory; /* bytes, page multiple */
     u32 vcpus;
+    u32 weight; /* share of a CPU that others want too, beside their weights */
+    u32 cap;    /* percent of one CPU that it gets at most, all vCPUs together; 0: no limit */
+    u64 cpus;   /* bit n: it may run on CPU n; 0: on all */
     enum personality personality;
     bool prefault;
     bool hypercall_patch; /* rewrite the other vendor's call instruction; else only perform the call */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Something to do on the boot CPU between vCPUs (monitor lines, the ends and resets of VMs). */
+/* Something to do on a CPU between vCPUs; on the boot CPU: monitor lines, the ends and resets of VMs. */
 #ifndef HV_RUN_WORK_H
 #define HV_RUN_WORK_H
 
@@ -12,7 +12,9 @@ struct sched_work {
     bool queued;
 };
 
-/* Any CPU, any context; queueing what is queued already does nothing. */
+/* On the boot CPU. Any CPU, any context; queueing what is queued already does nothing. */
 void sched_work_queue(struct sched_work *work);
+/* On the CPU of that index; the same work is never queued on two. */
+void sched_work_queue_on(u32 cpu, struct sched_work *work);
 
 #endif

@@ -24,7 +24,7 @@ static void check(const struct vm_config *vm)
     bool pages = vm->page_limit == PAGE_SIZE || vm->page_limit == SIZE_2M || vm->page_limit == SIZE_1G;
 
     if (!vm->name[0] || strnlen(vm->name, sizeof(vm->name)) == sizeof(vm->name) || !vm->kernel.start ||
-        vm->vcpus < 1 || vm->vcpus > VM_VCPUS_MAX)
+        vm->vcpus < 1 || vm->vcpus > VM_VCPUS_MAX || vm->weight < 1 || vm->weight > 10000 || vm->cap > 3200)
         abort();
     if (strnlen(vm->cmdline, sizeof(vm->cmdline)) == sizeof(vm->cmdline) || !pages)
         abort();

@@ -9,7 +9,7 @@
 
 #define CPUID_KVM      0x40000000
 #define CPUID_KVM_LAST 0x40000010
-#define KVM_FEATURES   0x0100000b
+#define KVM_FEATURES   0x0100002b
 
 static void leaves(void)
 {
@@ -20,7 +20,8 @@ static void leaves(void)
     ok(lintel_available(), "CPUID shows lintel");
     ok(signature.eax == CPUID_KVM_LAST && signature.ebx == 0x4b4d564b, "beside KVM, up to leaf %x",
        signature.eax);
-    ok(cpuid(CPUID_KVM + 1, 0).eax == KVM_FEATURES, "whose features are the clock's and NOP_IO_DELAY");
+    ok(cpuid(CPUID_KVM + 1, 0).eax == KVM_FEATURES,
+       "whose features are the clock's, steal time and NOP_IO_DELAY");
     ok(cpuid(LINTEL_CPUID_SIGNATURE, 0).eax == 0, "its signature has no leaf of its own");
     ok(cpuid(LINTEL_CPUID_FEATURES, 0).eax == LINTEL_CPUID_NO_IO_DELAY, "ports need no delay");
     ok(timing.eax > 1000 && timing.ebx == 1000000, "the TSC has %u kHz, the APIC's timer %u", timing.eax,

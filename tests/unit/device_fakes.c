@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/percpu.h"
 #include "hv/operator/console.h"
 #include "hv/run/sched.h"
 
@@ -18,6 +19,7 @@ struct board board;
 u64 test_now;
 u64 tsc_khz = TEST_TSC_KHZ;
 struct cpu_features cpu_features = {.physical_bits = 40};
+struct cpu cpus[CPU_MAX];
 struct sched_cpu sched_cpus[1];
 static void (*input_ready)(void *context);
 static void *input_context;
@@ -114,6 +116,8 @@ static void program(u64 deadline)
     programmed = deadline;
 }
 
+static const struct timer_hardware timer_chip = {.program = program};
+
 int board_setup(void **state)
 {
     struct machine *m = calloc(1, sizeof(*m) + BOARD_VCPUS * sizeof(struct machine_vcpu));
@@ -121,7 +125,7 @@ int board_setup(void **state)
     (void)state;
     memset(&board, 0, sizeof(board));
     test_now = 123456789;
-    timer_queue_init(&sched_cpus[0].timers, program);
+    timer_queue_init(&sched_cpus[0].timers, 0, &timer_chip);
     board.config.memory = BOARD_MEMORY;
     board.vm.config = &board.config;
     board.vm.ports = &board.ports;

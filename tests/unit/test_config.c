@@ -63,6 +63,9 @@ static void test_defaults(void **state)
     assert_string_equal(vm->cmdline, "console=ttyS0");
     assert_int_equal(vm->memory, 256 << 20);
     assert_int_equal(vm->vcpus, 1);
+    assert_int_equal(vm->weight, 256);
+    assert_int_equal(vm->cap, 0);
+    assert_true(vm->cpus == 0);
     assert_int_equal(vm->personality, PERSONALITY_KVM);
     assert_false(vm->prefault);
     assert_true(vm->hypercall_patch);
@@ -86,6 +89,9 @@ static void test_every_key(void **state)
           "cmdline = \" a#b ; c=\"\t; behind\r\n"
           "memory = 65540K\r\n"
           "vcpus = 32\r\n"
+          "weight = 10000\r\n"
+          "cap = 150\r\n"
+          "cpus = 0-2,5,63\r\n"
           "personality = none\r\n"
           "prefault = yes\r\n"
           "hypercall_patch = no\r\n"
@@ -98,6 +104,9 @@ static void test_every_key(void **state)
     assert_string_equal(vm->cmdline, " a#b ; c=");
     assert_int_equal(vm->memory, 65540u << 10);
     assert_int_equal(vm->vcpus, 32);
+    assert_int_equal(vm->weight, 10000);
+    assert_int_equal(vm->cap, 150);
+    assert_true(vm->cpus == (1ull << 63 | 0x27));
     assert_int_equal(vm->personality, PERSONALITY_NONE);
     assert_true(vm->prefault);
     assert_false(vm->hypercall_patch);
@@ -155,9 +164,11 @@ static void test_sizes(void **state)
 }
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
-#define KEYS \
-    "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, personality, prefault, hypercall_patch, pages"
+#define KEYS                                                                                            \
+    "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, weight, cap, cpus, personality, prefault, " \
+    "hypercall_patch, pages"
 #define NINE "aaaaaaaaa"
+#define CPUS " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
 /* One mistake each; text, sentence, VMs that are left. */
 static const struct {
@@ -203,6 +214,16 @@ static const struct {
     {VM "vcpus = 0\n", "3: vm web: vcpus = 0 is wrong; right would be a number from 1 to 32", 0},
     {VM "vcpus = 33\n", "3: vm web: vcpus = 33 is wrong; right would be a number from 1 to 32", 0},
     {VM "vcpus =\n", "3: vm web: vcpus =  is wrong; right would be a number from 1 to 32", 0},
+    {VM "weight = 0\n", "3: vm web: weight = 0 is wrong; right would be a number from 1 to 10000", 0},
+    {VM "cap = 3201\n", "3: vm web: cap = 3201 is wrong; right would be a number from 0 to 3200", 0},
+    {VM "cpus = 64\n", "3: vm web: cpus = 64" CPUS, 0},
+    {VM "cpus = 2-1\n", "3: vm web: cpus = 2-1" CPUS, 0},
+    {VM "cpus = 1,\n", "3: vm web: cpus = 1," CPUS, 0},
+    {VM "cpus = ,1\n", "3: vm web: cpus = ,1" CPUS, 0},
+    {VM "cpus = 1-\n", "3: vm web: cpus = 1-" CPUS, 0},
+    {VM "cpus = 1-2-3\n", "3: vm web: cpus = 1-2-3" CPUS, 0},
+    {VM "cpus = all\n", "3: vm web: cpus = all" CPUS, 0},
+    {VM "cpus =\n", "3: vm web: cpus = " CPUS, 0},
     {VM "personality = xen\n", "3: vm web: personality = xen is wrong; right would be kvm or none", 0},
     {VM "personality = kv\n", "3: vm web: personality = kv is wrong; right would be kvm or none", 0},
     {VM "prefault = 1\n", "3: vm web: prefault = 1 is wrong; right would be yes or no", 0},

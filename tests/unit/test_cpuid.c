@@ -225,7 +225,7 @@ static void test_personalities(void **state)
     signature = cpuid_policy_get(&policy, 0x40000000, 0);
     assert_int_equal(signature.eax, 0x40000010);
     assert_memory_equal(&signature.ebx, "KVMKVMKVM\0\0\0", 12);
-    assert_int_equal(get(0x40000001, 0, EAX), 0x0100000b);
+    assert_int_equal(get(0x40000001, 0, EAX), 0x0100002b);
     assert_int_equal(get(0x40000001, 0, EDX), 0);
     signature = cpuid_policy_get(&policy, 0x40000002, 0);
     assert_int_equal(signature.eax, 0);

@@ -92,9 +92,10 @@ void log_line(enum log_level level, const char *format, ...)
 static const struct machine_ops fake_machine_ops = {.console_write = console_write};
 const struct machine_ops *machine = &fake_machine_ops;
 
-bool sched_others_wait(void)
+void sched_vcpu_yield(struct vcpu *vcpu)
 {
-    return others_wait;
+    if (others_wait)
+        vcpu_request(vcpu, REQUEST_RESCHEDULE);
 }
 
 bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes)

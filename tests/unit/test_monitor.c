@@ -169,9 +169,10 @@ void vm_exit_counts(const struct vm *vm, u64 counts[EXIT_KIND_COUNT])
     memcpy(counts, vm->exits, sizeof(vm->exits));
 }
 
-u64 vm_ticks_ran(const struct vm *vm)
+void vm_times(const struct vm *vm, u64 *ran, u64 *waited)
 {
-    return vm->ran;
+    *ran = vm->ran;
+    *waited = vm->waited;
 }
 
 u64 frame_owned(frame_owner_t owner)
@@ -336,6 +337,7 @@ static void test_figures(void **state)
 {
     (void)state;
     web.ran = 1234567890;
+    web.waited = 56789012;
     web.exits[EXIT_CPUID] = 7;
     web.exits[EXIT_HLT] = 35;
     type("vm list");
@@ -349,6 +351,8 @@ static void test_figures(void **state)
     assert_string_equal(said, "             7  cpuid\n"
                               "            35  hlt\n"
                               "            42  exits in all\n"
+                              "          1234  ms of CPU time\n"
+                              "            56  ms without a CPU although it had something to do\n"
                               "          2048  KiB of guest memory given\n"
                               "            40  KiB of lintel's memory kept for it\n"
                               "             3  typed bytes dropped, as it did not read them\n> ");

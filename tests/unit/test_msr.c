@@ -3,7 +3,8 @@
  * Model-specific registers: the table's order, what each row answers, what it refuses, and that unknown ones
  * are #GP.
  */
-// sources: guest/policy/msr.c guest/policy/kvmclock.c guest/policy/cpuid.c guest/policy/cpuid_table.c
+// sources: guest/policy/msr.c guest/policy/kvmclock.c guest/policy/stealtime.c guest/policy/cpuid.c
+// sources: guest/policy/cpuid_table.c
 // sources: hv/run/bus.c tests/unit/fake_engine.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>

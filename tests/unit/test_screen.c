@@ -4,7 +4,7 @@
  * redraw shows. The driver's source is included, so that a test can begin with a screen that nobody has
  * started.
  */
-// sources: hv/run/timer.c
+// sources: hv/run/timer.c arch/x86/machine/percpu.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -102,7 +102,9 @@ static int setup(void **state)
 /* From now on drawn by a timer. */
 static void have_timers(void)
 {
-    timer_queue_init(&queue, program);
+    static const struct timer_hardware timer_chip = {.program = program};
+
+    timer_queue_init(&queue, 0, &timer_chip);
     programmed = TIMER_NEVER;
     screen_draw_by(&queue);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The timer queue against a plain array of deadlines, and what it tells the hardware. */
-// sources: hv/run/timer.c
+// sources: hv/run/timer.c arch/x86/machine/percpu.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/percpu.h"
 #include "hv/run/timer.h"
 
 #define TIMERS 200u
@@ -18,7 +19,7 @@ static struct timer_queue queue;
 static struct timer timers[TIMERS];
 static u64 model[TIMERS];
 static u64 hardware;
-static unsigned programmed;
+static unsigned programmed, kicks;
 static unsigned fired[TIMERS];
 static u64 now, latest_fired;
 static u64 again_after[TIMERS]; /* a timer sets itself again so much later; 0: it does not */
@@ -29,6 +30,15 @@ static void program(u64 deadline)
     hardware = deadline;
     programmed++;
 }
+
+static void kick(u32 cpu)
+{
+    assert_true(spinlock_held(&queue.lock));
+    assert_int_equal(cpu, 0);
+    kicks++;
+}
+
+static const struct timer_hardware timer_chip = {program, kick};
 
 static void fire(struct timer *timer)
 {
@@ -49,7 +59,7 @@ static void fire(struct timer *timer)
 
 static void start(void)
 {
-    timer_queue_init(&queue, program);
+    timer_queue_init(&queue, 0, &timer_chip);
     for (unsigned i = 0; i < TIMERS; i++) {
         timer_init(&timers[i], &queue, fire);
         model[i] = TIMER_NEVER;
@@ -57,7 +67,8 @@ static void start(void)
         again_after[i] = 0;
     }
     hardware = TIMER_NEVER;
-    programmed = 0;
+    programmed = kicks = 0;
+    host_test_cpu = 0;
     now = latest_fired = 0;
 }
 
@@ -247,6 +258,58 @@ static void test_random_operations(void **state)
     check();
 }
 
+/* A timer of another CPU's queue: that CPU is kicked, for an earlier deadline alone, and programs itself. */
+static void test_another_cpu(void **state)
+{
+    (void)state;
+    start();
+    timer_set(&timers[0], model[0] = 100);
+    cpus[1].index = 1;
+    host_test_cpu = 1;
+    timer_set(&timers[1], model[1] = 200);
+    timer_cancel(&timers[1]);
+    assert_int_equal(kicks, 0);
+    timer_set(&timers[1], model[1] = 50);
+    assert_int_equal(kicks, 1);
+    timer_cancel(&timers[0]);
+    assert_true(programmed == 1 && hardware == 100);
+    host_test_cpu = 0;
+    timer_queue_look(&queue);
+    assert_true(programmed == 2 && hardware == 50);
+    timer_queue_look(&queue);
+    assert_int_equal(programmed, 2);
+}
+
+static struct timer_queue other;
+static u64 other_hardware;
+
+static void other_program(u64 deadline)
+{
+    assert_true(spinlock_held(&other.lock));
+    other_hardware = deadline;
+}
+
+/* To another queue of this CPU, and back, with the deadline. */
+static void test_move(void **state)
+{
+    static const struct timer_hardware other_chip = {.program = other_program};
+
+    (void)state;
+    start();
+    timer_queue_init(&other, 0, &other_chip);
+    timer_move(&timers[0], &other);
+    assert_false(timer_is_set(&timers[0]));
+    timer_set(&timers[0], model[0] = 100);
+    assert_true(other_hardware == 100 && hardware == TIMER_NEVER);
+    timer_move(&timers[0], &queue);
+    assert_true(other_hardware == TIMER_NEVER && hardware == 100);
+    timer_move(&timers[0], &queue);
+    assert_int_equal(programmed, 1);
+    now = 100;
+    timer_queue_run(&queue, now);
+    assert_int_equal(fired[0], 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +320,8 @@ int main(void)
         cmocka_unit_test(test_setting_itself_to_the_past_ends),
         cmocka_unit_test(test_cancelled_while_others_fire),
         cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_another_cpu),
+        cmocka_unit_test(test_move),
     };
 
     return cmocka_run_group_tests_name("timer", tests, NULL, NULL);

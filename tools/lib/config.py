@@ -14,12 +14,13 @@ SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
 MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
+CPU_MAX = 64
 
 
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, text, size, a range, yes_no or the allowed words with | between them
+    type: str       # file, text, size, a range, cpu_list, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -34,6 +35,9 @@ KEYS = [
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'vcpus', '1..32', '1', 'a number from 1 to 32'),
+    Key('vm', 'weight', '1..10000', '256', 'a number from 1 to 10000'),
+    Key('vm', 'cap', '0..3200', '0', 'a number from 0 to 3200'),
+    Key('vm', 'cpus', 'cpu_list', '', 'numbers of CPUs from 0 to 63 such as 2 or 0-2,5'),
     Key('vm', 'personality', 'kvm|none', 'kvm', 'kvm or none'),
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'hypercall_patch', 'yes_no', 'yes', 'yes or no'),
@@ -70,11 +74,17 @@ def size_is_right(value):
     return MEMORY_MIN <= size <= MEMORY_MAX and size % 4096 == 0
 
 
+def cpu_list_is_right(value):
+    pieces = [re.match(r'([0-9]{1,12})(?:-([0-9]{1,12}))?$', piece) for piece in value.split(',')]
+    return all(piece and int(piece.group(1)) <= int(piece.group(2) or piece.group(1)) < CPU_MAX for piece in pieces)
+
+
 def is_right(key, value):
     checks = {
         'file': FILE.match,
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
+        'cpu_list': cpu_list_is_right,
         'yes_no': lambda text: text in ('yes', 'no'),
     }
     least, dots, most = key.type.partition('..')

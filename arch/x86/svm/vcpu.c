@@ -6,6 +6,7 @@
  */
 #include "arch/x86/machine/exception.h"
 #include "arch/x86/machine/paging.h"
+#include "arch/x86/machine/tsc.h"
 #include "arch/x86/svm/svm.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
@@ -60,7 +61,7 @@ static const struct intercept intercepts[] = {
 #define PAUSE_COUNT     3000 /* PAUSEs in a spin before the vCPU offers its CPU to others */
 #define PAUSE_THRESHOLD 128
 
-static void controls_init(struct svm_vcpu *svm, struct vcpu *vcpu)
+static void controls_init(struct svm_vcpu *svm, const struct vcpu *vcpu)
 {
     u64 words[3] = {0};
 
@@ -76,7 +77,6 @@ static void controls_init(struct svm_vcpu *svm, struct vcpu *vcpu)
     vmcb_set_intercept_exceptions(svm, INTERCEPTED_EXCEPTIONS);
     vmcb_set_iopm(svm, svm_port_map());
     vmcb_set_msrpm(svm, svm_msr_map());
-    vmcb_set_tsc_offset(svm, vcpu->tsc_offset);
     vmcb_set_v_intr(svm, V_INTR_MASKING);
     vmcb_set_nested_enable(svm, 1);
     vmcb_set_nested_cr3(svm, vcpu->vm->memory.nested.root);
@@ -326,5 +326,5 @@ void svm_paging_get(struct vcpu *vcpu, struct guest_paging *paging)
 
 void svm_tsc_offset_changed(struct vcpu *vcpu)
 {
-    vmcb_set_tsc_offset(svm_of(vcpu), vcpu->tsc_offset);
+    vmcb_set_tsc_offset(svm_of(vcpu), tsc_to_boot(cpu_this(), vcpu->tsc_offset));
 }

@@ -185,7 +185,7 @@ void vmx_cpu_stop(void)
     write_cr4(read_cr4() & ~CR4_VMXE);
 }
 
-void vmx_select_raw(void *vmcs)
+static void select(void *vmcs)
 {
     struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
     hpa_t hpa;
@@ -203,19 +203,30 @@ void *vmx_select(const struct vmx_vcpu *vmx)
 {
     void *previous = vmx_cpus[cpu_this()->index]->current;
 
-    vmx_select_raw(vmx->vmcs);
+    select(vmx->vmcs);
     return previous;
+}
+
+static void clear(void *vmcs)
+{
+    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
+    hpa_t hpa = virt_to_phys(vmcs);
+
+    asm volatile("vmclear %0" : : "m"(hpa) : "cc", "memory");
+    if (cpu->current == vmcs)
+        cpu->current = NULL;
+}
+
+void vmx_select_back(void *previous)
+{
+    clear(vmx_cpus[cpu_this()->index]->current);
+    select(previous);
 }
 
 void vmx_forget(struct vmx_vcpu *vmx)
 {
-    struct vmx_cpu *cpu = vmx_cpus[cpu_this()->index];
-    hpa_t hpa = virt_to_phys(vmx->vmcs);
-
-    asm volatile("vmclear %0" : : "m"(hpa) : "cc", "memory");
+    clear(vmx->vmcs);
     vmx->launched = false;
-    if (cpu->current == vmx->vmcs)
-        cpu->current = NULL;
 }
 
 /*

@@ -46,7 +46,6 @@ static void controls_init(struct vmx_vcpu *vmx, const struct vcpu *vcpu)
     vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_map());
     vmcs_write64(VMCS_LINK_POINTER, NO_LINK);
     vmcs_write64(VMCS_GUEST_DEBUGCTL, 0);
-    vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
     vmcs_write64(VMCS_EPT_POINTER, vcpu->vm->memory.nested.root | vmx_features.ept_flags);
     vmcs_write(VMCS_CR0_MASK, vmx_features.cr0_owned);
     vmcs_write(VMCS_CR4_MASK, vmx_features.cr4_owned);
@@ -400,6 +399,6 @@ void vmx_tsc_offset_changed(struct vcpu *vcpu)
 {
     void *previous = vmx_enter_vmcs(vmx_of(vcpu));
 
-    vmcs_write64(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+    vmcs_write64(VMCS_TSC_OFFSET, tsc_to_boot(cpu_this(), vcpu->tsc_offset));
     vmx_leave_vmcs(previous);
 }

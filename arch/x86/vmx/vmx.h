@@ -65,9 +65,13 @@ void vmx_cpu_stop(void);
 const struct nested_format *vmx_nested_format(bool *pages_1g);
 void vmx_tlb_flush(struct vcpu *vcpu);
 hpa_t vmx_msr_map(void);
-/* Make this vCPU's VMCS the CPU's current one; returns what was, to be put back by vmx_select_raw. */
+/* Make this vCPU's VMCS the CPU's current one; returns what was. */
 void *vmx_select(const struct vmx_vcpu *vmx);
-void vmx_select_raw(void *vmcs);
+/*
+ * Back to what vmx_select returned. The VMCS of a vCPU that is not loaded goes back into memory whole, since
+ * another CPU may be the next to load it.
+ */
+void vmx_select_back(void *previous);
 
 /*
  * The same around a few accesses. A loaded vCPU's VMCS is the current one already: nobody leaves another one
@@ -82,7 +86,7 @@ static inline void *vmx_enter_vmcs(const struct vmx_vcpu *vmx)
 static inline void vmx_leave_vmcs(void *previous)
 {
     if (unlikely(previous != VMCS_NOT_SWITCHED))
-        vmx_select_raw(previous);
+        vmx_select_back(previous);
 }
 
 void vmx_forget(struct vmx_vcpu *vmx); /* VMCLEAR: the VMCS is in memory whole */
