@@ -190,6 +190,21 @@ INIT_FILES := $(sort $(shell find tests/initramfs -type f 2>/dev/null))
 $(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@ $(GUEST_PROGRAMS)
 
+# The same guest with stress-ng, which wants many libraries that it hardly uses.
+STRESS_PACKAGES := stress-ng libapparmor1 libbsd0 libc6 libcrypt1 libdrm2 libegl1 libexpat1 libffi8 libgbm1 libgles2 \
+	libglvnd0 libipsec-mb1 libjpeg62-turbo libjudydebian1 libkmod2 liblzma5 libmd0 libsctp1 libssl3 \
+	libwayland-server0 libxxhash0 libzstd1 zlib1g
+STRESS := $(GUEST)/stress/usr/bin/stress-ng
+$(STRESS): tools/fetch-package | $(RUN_PACKAGES)
+	for package in $(STRESS_PACKAGES); do \
+	  tools/fetch-package $$package $(GUEST)/stress --exclude=./etc --exclude=./usr/share --exclude=gconv || exit 1; \
+	done
+	@touch $@
+
+$(GUEST)/stress.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(STRESS) tools/mkinitramfs $(INIT_FILES)
+	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs \
+	 --dynamic $(STRESS) --libraries $(GUEST)/stress -o $@
+
 # ---------------------------------------------------------------- ISO and run
 
 ENGINE   ?= svm
@@ -322,7 +337,8 @@ fuzz: $(FUZZ_BINARIES)
 # ---------------------------------------------------------------- tests
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
-TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinux $(GUEST)/initrd.img
+TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinux $(GUEST)/initrd.img \
+	$(GUEST)/stress.img
 TESTS ?= tests
 
 .PHONY: test
@@ -389,4 +405,4 @@ format: | $(SHARED)/.packages-lint
 clean:
 	rm -rf build
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)
