@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several vCPUs that work together in a tiny guest (`// conf: vcpus = N`): each has a structure that GS points
- * to and waits, halted with interrupts on, for jobs. Only the boot vCPU may speak (ok, say) and use TRY.
+ * Several vCPUs that work together in a tiny guest (`// conf: vcpus = N`): each has a structure that GS
+ * points to and waits, halted with interrupts on, for jobs. Only the boot vCPU may speak (ok, say) and use
+ * TRY.
  */
 #ifndef GUESTS_LIB_SMP_H
 #define GUESTS_LIB_SMP_H
