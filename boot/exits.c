@@ -2,6 +2,7 @@
 /*
  * Which function answers which exit: hv/run for what is the CPU's own, guest/policy for what is a decision.
  */
+#include "guest/devices/lapic.h"
 #include "guest/policy/cpuid.h"
 #include "guest/policy/cr8.h"
 #include "guest/policy/msr.h"
@@ -22,6 +23,7 @@ const exit_handler_fn exit_handlers[EXIT_KIND_COUNT] = {
     [EXIT_INTERRUPT_WINDOW] = exit_interrupt_window,
     [EXIT_NMI_WINDOW] = exit_nmi_window,
     [EXIT_NMI] = exit_interrupt,
+    [EXIT_APIC_WRITE] = lapic_page_written,
     [EXIT_CR] = policy_cr8,
     [EXIT_XSETBV] = exit_xsetbv,
     [EXIT_WBINVD] = exit_skip, /* no device of a guest looks past the caches */

@@ -77,6 +77,7 @@ static int devices_init(struct machine *m)
 /* As after power-on; also stops every timer. */
 static void devices_reset(struct machine *m)
 {
+    m->lapic_window_shown = false; /* the nested tables have been cleared */
     for (u32 i = 0; i < m->vm->vcpu_count; i++)
         lapic_reset(&m->vcpus[i].lapic);
     spinlock_take(&m->vm->device_lock);

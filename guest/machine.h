@@ -49,6 +49,7 @@ struct machine {
     struct pci_host pci;
     struct reset_ports reset;
     struct cpuid_policy cpuid;
+    bool lapic_window_shown;     /* spares the look whether it is; guest/devices/lapic_page.c */
     u64 start_tsc;               /* host TSC at which the guest's clocks were 0 */
     struct machine_vcpu vcpus[]; /* as many as the VM has */
 };

@@ -298,7 +298,7 @@ int lapic_interrupt_pending(struct vcpu *vcpu)
     const struct lapic *lapic = lapic_of(vcpu);
     u32 waiting = lapic_waiting_class(lapic);
 
-    vcpu->tpr_threshold = waiting <= *lapic->tpr >> 4 ? (u8)waiting : 0;
+    vcpu->apic.tpr_threshold = waiting <= *lapic->tpr >> 4 ? (u8)waiting : 0;
     if (unlikely(lapic_extint_wanted(lapic)))
         return 0;
     return lapic_deliverable(lapic);

@@ -17,6 +17,7 @@
 struct machine;
 struct vcpu;
 struct vm;
+struct vmexit;
 
 enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 
@@ -24,6 +25,7 @@ enum lapic_lvt { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, 
 struct lapic_vectors {
     u32 words[8];
     u8 summary;
+    u32 *shown; /* the same register in vcpu->apic.page; NULL: there is none */
 };
 
 struct lapic {
@@ -32,7 +34,7 @@ struct lapic {
     struct lapic_vectors irr, isr, tmr;
     u64 base; /* the MSR */
     u32 id;
-    u32 *tpr; /* in vcpu->apic_page, if there is one: its second owner is the CPU with the guest inside */
+    u32 *tpr; /* in vcpu->apic.page, if there is one: its second owner is the CPU with the guest inside */
     u32 own_tpr;
     u32 svr, logical_id, destination_format;
     u32 error, error_pending; /* ESR as read, and what the next write shows */
@@ -91,11 +93,17 @@ unsigned lapic_deliver(struct vm *vm, const struct lapic_message *message);
 void lapic_set_lint(struct vcpu *vcpu, unsigned pin, bool level);
 
 /*
- * For machine_ops. Highest deliverable vector, -1 for none (sets vcpu->tpr_threshold); taking it. Own CPU, no
+ * For machine_ops. Highest deliverable vector, -1 for none (sets apic.tpr_threshold); taking it. Own CPU, no
  * lock held.
  */
 int lapic_interrupt_pending(struct vcpu *vcpu);
 int lapic_interrupt_accept(struct vcpu *vcpu);
+
+/*
+ * The exit's handler: the CPU has carried out a write to the window in vcpu->apic.page. As
+ * lapic_mmio_write of what stands there.
+ */
+void lapic_page_written(struct vcpu *vcpu, struct vmexit *x);
 
 /* CR8 = TPR >> 4. set: the caller has checked that value <= 15. Own CPU. */
 u64 lapic_get_cr8(struct vcpu *vcpu);

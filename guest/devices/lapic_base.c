@@ -17,7 +17,9 @@
 static void lapic_clear(struct lapic *lapic)
 {
     lapic_timer_stop(lapic);
-    lapic->irr = lapic->isr = lapic->tmr = (struct lapic_vectors){.summary = 0};
+    vectors_reset(&lapic->irr);
+    vectors_reset(&lapic->isr);
+    vectors_reset(&lapic->tmr);
     *lapic->tpr = 0;
     lapic->svr = SVR_RESET;
     lapic->logical_id = 0;
@@ -54,6 +56,7 @@ static void lapic_set_base(struct lapic *lapic, u64 base)
     bool moved = ((lapic->base ^ base) & PAGE_MASK) != 0;
 
     lapic->base = base;
+    lapic_set_mode(lapic);
     if (moved)
         lapic_move_window(lapic);
 }
@@ -79,6 +82,7 @@ void lapic_reset(struct lapic *lapic)
     lapic_set_base(lapic, MACHINE_LAPIC_BASE | BASE_ENABLED | (boot ? BASE_BOOT : 0));
     if (boot)
         lapic_set_virtual_wire(lapic);
+    lapic_show_all(lapic);
     spinlock_release(&lapic->lock);
 }
 
@@ -88,13 +92,14 @@ void lapic_init_received(struct lapic *lapic)
     lapic_clear(lapic);
     if (lapic_is_x2apic(lapic))
         lapic_set_x2apic_id(lapic);
+    lapic_show_all(lapic);
     spinlock_release(&lapic->lock);
 }
 
 void lapic_init(struct lapic *lapic, struct vcpu *vcpu)
 {
     *lapic = (struct lapic){.vcpu = vcpu, .id = vcpu->index, .base = MACHINE_LAPIC_BASE};
-    lapic->tpr = vcpu->apic_page ? &vcpu->apic_page[PAGE_TPR] : &lapic->own_tpr;
+    lapic_page_attach(lapic);
     spinlock_init(&lapic->lock, RANK_LAPIC);
     lapic_timer_init(lapic);
     lapic_reset(lapic);
@@ -148,14 +153,17 @@ int lapic_base_write(struct vcpu *vcpu, u32 msr, u64 value)
     (void)msr;
     if ((value & ~known) != 0 || !base_may_change(old, value))
         return -EINVAL;
+    lapic_fetch_icr(lapic);
     spinlock_take(&lapic->lock);
     lapic_set_base(lapic, (value & ~BASE_BOOT) | (old & BASE_BOOT));
     if (((old ^ value) & BASE_ENABLED) != 0)
         lapic_clear(lapic);
     else if (((old ^ value) & BASE_X2APIC) != 0)
         lapic_set_x2apic_id(lapic);
+    lapic_show_all(lapic);
     /* Past a local APIC that is off the PIC has the CPU. */
     vcpu_request(vcpu, REQUEST_INTERRUPT);
     spinlock_release(&lapic->lock);
+    lapic_window_follow(lapic);
     return 0;
 }

@@ -8,7 +8,8 @@
 
 #include "guest/machine.h"
 
-#define PAGE_TPR (0x80 / sizeof(u32)) /* in the page that engines show to the CPU */
+/* A register of 32 bits in the page that engines show to the CPU: 16 bytes each, as in the window. */
+#define PAGE_STRIDE (16 / sizeof(u32))
 
 #define BASE_BOOT    BIT(8)
 #define BASE_X2APIC  BIT(10)
@@ -39,6 +40,32 @@ enum lapic_timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 #define ICR_SHORTHAND(icr) ((icr) >> 18 & 3)
 enum lapic_shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 
+/* By number: offset / 16 in the window, MSR - 0x800. */
+enum lapic_register {
+    LAPIC_ID = 0x02,
+    LAPIC_VERSION = 0x03,
+    LAPIC_TPR = 0x08,
+    LAPIC_APR = 0x09,
+    LAPIC_PPR = 0x0a,
+    LAPIC_EOI = 0x0b,
+    LAPIC_RRD = 0x0c,
+    LAPIC_LDR = 0x0d,
+    LAPIC_DFR = 0x0e,
+    LAPIC_SVR = 0x0f,
+    LAPIC_ISR = 0x10,
+    LAPIC_TMR = 0x18,
+    LAPIC_IRR = 0x20,
+    LAPIC_ESR = 0x28,
+    LAPIC_ICR = 0x30,
+    LAPIC_ICR_HIGH = 0x31,
+    LAPIC_LVT = 0x32, /* six of them, in the order of enum lapic_lvt */
+    LAPIC_INITIAL = 0x38,
+    LAPIC_CURRENT = 0x39,
+    LAPIC_DIVIDE = 0x3e,
+    LAPIC_SELF = 0x3f,
+};
+_Static_assert(LAPIC_LVT + LVT_COUNT == LAPIC_INITIAL, "the LVT entries fill their place");
+
 static inline struct lapic *lapic_of(const struct vcpu *vcpu)
 {
     return vcpu->lapic;
@@ -60,10 +87,17 @@ static inline bool lapic_software_enabled(const struct lapic *lapic)
     return (lapic->svr & SVR_ENABLED) != 0;
 }
 
+static inline void vectors_show(const struct lapic_vectors *vectors, unsigned word)
+{
+    if (vectors->shown)
+        WRITE_ONCE(vectors->shown[word * PAGE_STRIDE], vectors->words[word]);
+}
+
 static inline void vectors_set(struct lapic_vectors *vectors, u8 vector)
 {
     vectors->words[vector >> 5] |= 1u << (vector & 31);
     vectors->summary |= (u8)(1u << (vector >> 5));
+    vectors_show(vectors, vector >> 5);
 }
 
 static inline void vectors_clear(struct lapic_vectors *vectors, u8 vector)
@@ -71,6 +105,14 @@ static inline void vectors_clear(struct lapic_vectors *vectors, u8 vector)
     vectors->words[vector >> 5] &= ~(1u << (vector & 31));
     if (vectors->words[vector >> 5] == 0)
         vectors->summary &= (u8) ~(1u << (vector >> 5));
+    vectors_show(vectors, vector >> 5);
+}
+
+static inline void vectors_reset(struct lapic_vectors *vectors)
+{
+    *vectors = (struct lapic_vectors){.shown = vectors->shown};
+    for (unsigned i = 0; i < ARRAY_SIZE(vectors->words); i++)
+        vectors_show(vectors, i);
 }
 
 static inline bool vectors_test(const struct lapic_vectors *vectors, u8 vector)
@@ -157,7 +199,28 @@ void lapic_end_interrupt(struct lapic *lapic);
 void lapic_send(struct lapic *lapic, u64 icr);
 void lapic_send_self(struct lapic *lapic, u8 vector);
 
-/* lapic_registers.c: the handlers of the MMIO window. */
+/* lapic_page.c, for engines whose CPU knows the local APIC. Own CPU. */
+void lapic_page_attach(struct lapic *lapic);
+/* With a page: this register may have changed, let the guest read it there. */
+void lapic_show(struct lapic *lapic, unsigned number);
+/* The same of all that follow no interrupt; nothing without a page. */
+void lapic_show_all(struct lapic *lapic);
+/* ICR's upper half is written in the page without an exit: take it over before ICR is looked at. xAPIC. */
+void lapic_fetch_icr(struct lapic *lapic);
+/*
+ * With a page: the guest came to the window by an exit. Takes over what it wrote without one, and lets the
+ * CPU answer from now on, if all vCPUs agree. No lock held.
+ */
+void lapic_window_touched(struct lapic *lapic);
+/* The base has changed. set_mode: lock held; the other follows without any lock. */
+void lapic_set_mode(struct lapic *lapic);
+void lapic_window_follow(struct lapic *lapic);
+
+/* lapic_registers.c. Lock held; registers that only the xAPIC shows among them; -EINVAL: no such register. */
+int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value);
+/* A write of 32 bits in the window; the page is not told. Own CPU, no lock held. */
+void lapic_window_write(struct lapic *lapic, unsigned number, u32 value);
+/* The handlers of the MMIO window. */
 u64 lapic_mmio_read(struct vcpu *vcpu, void *device, u64 offset, unsigned size);
 void lapic_mmio_write(struct vcpu *vcpu, void *device, u64 offset, unsigned size, u64 value);
 

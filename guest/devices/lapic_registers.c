@@ -12,31 +12,6 @@
 /* Integrated, six LVT entries (the last is number 5), no suppression of EOI messages. */
 #define VERSION (0x14 | (LVT_COUNT - 1) << 16)
 
-enum lapic_register {
-    LAPIC_ID = 0x02,
-    LAPIC_VERSION = 0x03,
-    LAPIC_TPR = 0x08,
-    LAPIC_APR = 0x09,
-    LAPIC_PPR = 0x0a,
-    LAPIC_EOI = 0x0b,
-    LAPIC_RRD = 0x0c,
-    LAPIC_LDR = 0x0d,
-    LAPIC_DFR = 0x0e,
-    LAPIC_SVR = 0x0f,
-    LAPIC_ISR = 0x10,
-    LAPIC_TMR = 0x18,
-    LAPIC_IRR = 0x20,
-    LAPIC_ESR = 0x28,
-    LAPIC_ICR = 0x30,
-    LAPIC_ICR_HIGH = 0x31,
-    LAPIC_LVT = 0x32, /* six of them, in the order of enum lapic_lvt */
-    LAPIC_INITIAL = 0x38,
-    LAPIC_CURRENT = 0x39,
-    LAPIC_DIVIDE = 0x3e,
-    LAPIC_SELF = 0x3f,
-};
-_Static_assert(LAPIC_LVT + LVT_COUNT == LAPIC_INITIAL, "the LVT entries fill their place");
-
 #define SVR_WRITABLE    0x3ffu
 #define DIVIDE_WRITABLE 0xbu
 #define LVT_READ_ONLY   (BIT(12) | BIT(14)) /* delivery status and remote IRR: never set here */
@@ -77,8 +52,7 @@ static int lapic_register_read(struct lapic *lapic, unsigned number, u32 *value)
     }
 }
 
-/* Registers that only the xAPIC shows. */
-static int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value)
+int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value)
 {
     switch (number) {
     case LAPIC_APR:
@@ -168,6 +142,8 @@ u64 lapic_mmio_read(struct vcpu *vcpu, void *device, u64 offset, unsigned size)
     (void)size;
     if (!lapic_has_window(lapic))
         return ~0ull;
+    if (vcpu->apic.page)
+        lapic_window_touched(lapic);
     if ((offset & 0xc) != 0)
         return 0; /* twelve of sixteen bytes are nothing */
     spinlock_take(&lapic->lock);
@@ -188,29 +164,53 @@ static void lapic_write_icr_xapic(struct lapic *lapic, u32 value)
     lapic_send(lapic, destination << 32 | (u32)icr);
 }
 
+void lapic_window_write(struct lapic *lapic, unsigned number, u32 value)
+{
+    if (number == LAPIC_EOI) {
+        lapic_end_interrupt(lapic);
+        return;
+    }
+    if (number == LAPIC_ICR) {
+        lapic_write_icr_xapic(lapic, value);
+        return;
+    }
+    spinlock_take(&lapic->lock);
+    if (unlikely(lapic_register_write_xapic(lapic, number, value) != 0)) {
+        lapic_set_error(lapic, ERROR_REGISTER);
+        lapic_notify_self(lapic);
+    }
+    spinlock_release(&lapic->lock);
+}
+
+/*
+ * The manuals leave narrow writes undefined. Here they change their part of the register, as they do on CPUs
+ * that keep the registers in a page.
+ */
+static u32 lapic_merge(struct vcpu *vcpu, u64 offset, unsigned size, u32 value)
+{
+    unsigned shift = (offset & 3) * 8;
+    u32 mask = (u32)(BIT(size * 8) - 1) << shift;
+    u32 old = (u32)lapic_mmio_read(vcpu, NULL, offset & ~3ull, 4);
+
+    return (old & ~mask) | (value << shift & mask);
+}
+
 void lapic_mmio_write(struct vcpu *vcpu, void *device, u64 offset, unsigned size, u64 value)
 {
     struct lapic *lapic = lapic_of(vcpu);
     unsigned number = (unsigned)offset >> 4;
 
     (void)device;
-    /* The manuals leave other accesses undefined; here they are nothing. */
-    if (!lapic_has_window(lapic) || (offset & 0xf) != 0 || size < 4)
+    if (!lapic_has_window(lapic))
         return;
-    if (number == LAPIC_EOI) {
-        lapic_end_interrupt(lapic);
+    if (vcpu->apic.page)
+        lapic_window_touched(lapic);
+    if ((offset & 0xc) != 0 || (offset & 3) + MIN(size, 4u) > 4)
         return;
-    }
-    if (number == LAPIC_ICR) {
-        lapic_write_icr_xapic(lapic, (u32)value);
-        return;
-    }
-    spinlock_take(&lapic->lock);
-    if (unlikely(lapic_register_write_xapic(lapic, number, (u32)value) != 0)) {
-        lapic_set_error(lapic, ERROR_REGISTER);
-        lapic_notify_self(lapic);
-    }
-    spinlock_release(&lapic->lock);
+    lapic_window_write(lapic, number,
+                       likely(size >= 4) ? (u32)value : lapic_merge(vcpu, offset, size, (u32)value));
+    if (vcpu->apic.page)
+        lapic_show(lapic, number);
 }
 
 /* ---------------------------------------------------------------- x2APIC */
@@ -270,5 +270,7 @@ int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
     spinlock_take(&lapic->lock);
     error = lapic_register_write(lapic, number, (u32)value);
     spinlock_release(&lapic->lock);
+    if (vcpu->apic.page)
+        lapic_show(lapic, number);
     return error;
 }

@@ -20,9 +20,10 @@ static gfn_t gfn_of(gpa_t gpa)
 
 /*
  * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given
- * in small pages, and a few above), so that no other VM can take what this one will need to touch its memory.
+ * in small pages, and a few above, two of them for the local APIC's window), so that no other VM can take
+ * what this one will need to touch its memory.
  */
-#define TABLES_ABOVE 24
+#define TABLES_ABOVE 26
 
 static u64 tables_of(const struct guest_memory *memory)
 {

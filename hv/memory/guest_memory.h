@@ -85,6 +85,16 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
 
 /*
+ * Let the CPU find this page behind gpa (page aligned), where no RAM is, if `wanted` still says so under the
+ * VM's lock; until hidden, or reset. 0, -EAGAIN: not wanted, -ENOMEM: no tables. Any CPU; no lock held.
+ * guest_window.c
+ */
+int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void *page,
+                             bool (*wanted)(const void *context), const void *context);
+/* Take it away again, if it is there. */
+void guest_memory_hide_window(struct guest_memory *memory, gpa_t gpa);
+
+/*
  * The frame behind one gpa, mapped in the direct map; NULL when missing. Valid while the VM's lock is held or
  * the frame is pinned by use.
  */

@@ -99,6 +99,23 @@ struct vcpu_event {
     u32 error_code;
 };
 
+/*
+ * What the CPU itself may do of the local APIC's work. The engine makes the pages, guest/devices fills them
+ * and says how things stand; the vCPU's own CPU, but for the interrupts that others raise in `page`.
+ */
+#define VCPU_APIC_WINDOW 0xfee00000ull /* the one place where a CPU is asked to answer for it */
+enum vcpu_apic_mode {
+    VCPU_APIC_PLAIN,       /* off, or moved: every access exits */
+    VCPU_APIC_WINDOW_MODE, /* xAPIC */
+    VCPU_APIC_MSR_MODE,    /* x2APIC */
+};
+struct vcpu_apic {
+    u32 *page;        /* the registers, laid out as in the window; TPR lives here. NULL: no use for it */
+    void *window;     /* the page that stands for the window in nested tables, one per VM. NULL: no use */
+    u8 mode;          /* enum vcpu_apic_mode; a change comes with REQUEST_INTERRUPT, or before state_set */
+    u8 tpr_threshold; /* class of an interrupt that TPR alone holds back: exit when TPR falls below */
+};
+
 struct vm;
 struct cpu;
 
@@ -111,12 +128,7 @@ struct vcpu {
     void *lapic;    /* guest/devices/lapic.c */
     void *clock;    /* guest/policy/kvmclock.c */
     u64 tsc_offset; /* guest TSC = the boot CPU's TSC + offset */
-    /*
-     * The local APIC's registers where the CPU looks for them with the guest inside, laid out as its window;
-     * the engine's, NULL if it has no use for one. TPR lives there.
-     */
-    u32 *apic_page;
-    u8 tpr_threshold; /* class of an interrupt that TPR alone holds back: exit when TPR falls below */
+    struct vcpu_apic apic;
     struct {
         struct spinlock lock; /* RANK_POWER: all of `now` */
         struct power now;

@@ -32,7 +32,7 @@ struct machine_ops {
     void (*destroy)(struct vm *vm);
     /* The same machine as after create; memory is zeroed already. */
     int (*reset)(struct vm *vm, char *why, size_t size);
-    /* Is there an interrupt for this vCPU above its priority? Vector, or -1. Sets tpr_threshold. */
+    /* Is there an interrupt for this vCPU above its priority? Vector, or -1. Sets apic.tpr_threshold. */
     int (*interrupt_pending)(struct vcpu *vcpu);
     /* Take it: returns the vector that the CPU gets, or -1 if it has gone. */
     int (*interrupt_accept)(struct vcpu *vcpu);

@@ -24,6 +24,7 @@
     X(INTERRUPT_WINDOW, "interrupt window") /* can take an interrupt now */                           \
     X(NMI_WINDOW, "nmi window")             /* can take an NMI now */                                 \
     X(NMI, "physical nmi")                  /* */                                                     \
+    X(APIC_WRITE, "local apic write")       /* done in the page: what follows from it [apic] */       \
     X(CR, "control register")               /* MOV to or from CR8 and the CRs an engine wants [cr] */ \
     X(XSETBV, "xsetbv")                     /* [length] */                                            \
     X(WBINVD, "wbinvd")                     /* or INVD [length] */                                    \
@@ -60,6 +61,9 @@ struct vmexit {
             bool write, fetch, present; /* present: the mapping exists but forbids it */
             bool table_walk;            /* the access was the CPU's, to a guest page table */
         } fault;
+        struct {
+            u16 offset; /* in the window; RIP is behind the instruction */
+        } apic;
         struct {
             u8 cr, gpr;
             bool write;

@@ -39,6 +39,24 @@ void vcpu_wake(struct vcpu *vcpu, u32 request)
     board.nmis[vcpu->index] += request == REQUEST_NMI;
 }
 
+int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void *page,
+                             bool (*wanted)(const void *context), const void *context)
+{
+    (void)memory;
+    assert_int_equal(gpa, 0xfee00000);
+    if (!wanted(context))
+        return -1;
+    board.window = page;
+    return 0;
+}
+
+void guest_memory_hide_window(struct guest_memory *memory, gpa_t gpa)
+{
+    (void)memory;
+    assert_int_equal(gpa, 0xfee00000);
+    board.window = NULL;
+}
+
 void vm_power_off(struct vm *vm)
 {
     board.lock_held += spinlock_held(&vm->device_lock);

@@ -25,6 +25,7 @@ struct board {
     unsigned power_offs, resets, lock_held; /* lock_held: calls that came with the device lock held */
     unsigned inits[BOARD_VCPUS], sipis[BOARD_VCPUS];
     u8 sipi_vector;
+    const void *window; /* of the local APICs, shown to the CPU */
     char written[4096]; /* by the guest to its console */
     size_t written_size;
     char typed[4096]; /* to be read by the guest */

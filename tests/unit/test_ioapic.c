@@ -2,9 +2,9 @@
 /* guest/devices/ioapic.c: pins to messages, levels, ends of interrupts. */
 // sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c
 // sources: guest/devices/calendar.c guest/devices/clock.c guest/devices/ioapic.c guest/devices/lapic.c
-// sources: guest/devices/lapic_base.c guest/devices/lapic_registers.c guest/devices/lapic_timer.c
-// sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
-// sources: guest/devices/rtc.c guest/devices/uart.c
+// sources: guest/devices/lapic_base.c guest/devices/lapic_page.c guest/devices/lapic_registers.c
+// sources: guest/devices/lapic_timer.c guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c
+// sources: guest/devices/reset.c guest/devices/rtc.c guest/devices/uart.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

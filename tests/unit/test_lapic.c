@@ -2,9 +2,9 @@
 /* guest/devices/lapic*.c: registers by both ways, delivery, IPIs, timer in its three modes, base MSR. */
 // sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c
 // sources: guest/devices/calendar.c guest/devices/clock.c guest/devices/ioapic.c guest/devices/lapic.c
-// sources: guest/devices/lapic_base.c guest/devices/lapic_registers.c guest/devices/lapic_timer.c
-// sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
-// sources: guest/devices/rtc.c guest/devices/uart.c
+// sources: guest/devices/lapic_base.c guest/devices/lapic_page.c guest/devices/lapic_registers.c
+// sources: guest/devices/lapic_timer.c guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c
+// sources: guest/devices/reset.c guest/devices/rtc.c guest/devices/uart.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -157,7 +157,7 @@ static void test_tpr_shadow(void **state)
     u32 *shadow = &page[TPR / sizeof(u32)];
 
     (void)state;
-    vcpu->apic_page = page;
+    vcpu->apic.page = page;
     lapic_init(lapic(0), vcpu);
     out(TPR, 0x6f);
     assert_int_equal(*shadow, 0x6f);
@@ -165,22 +165,22 @@ static void test_tpr_shadow(void **state)
     self_ipi(0x5a);
     assert_int_equal(vcpu->requests, REQUEST_INTERRUPT); /* to be told about it */
     assert_int_equal(take_interrupt(0), -1);
-    assert_int_equal(vcpu->tpr_threshold, 5);
+    assert_int_equal(vcpu->apic.tpr_threshold, 5);
     *shadow = 0x40;
     assert_int_equal(lapic_get_cr8(vcpu), 4);
     assert_int_equal(lapic_interrupt_pending(vcpu), 0x5a);
-    assert_int_equal(vcpu->tpr_threshold, 0); /* not held back: IF alone can keep it waiting */
+    assert_int_equal(vcpu->apic.tpr_threshold, 0); /* not held back: IF alone can keep it waiting */
     assert_int_equal(take_interrupt(0), 0x5a);
     vcpu_request_done(vcpu, ~0u);
     self_ipi(0x51);
     *shadow = 0x70;
     assert_int_equal(vcpu->requests, 0); /* what is in service holds it back, whatever TPR says */
     assert_int_equal(take_interrupt(0), -1);
-    assert_int_equal(vcpu->tpr_threshold, 0);
+    assert_int_equal(vcpu->apic.tpr_threshold, 0);
     out(EOI, 0);
     assert_int_equal(vcpu->requests, REQUEST_INTERRUPT);
     assert_int_equal(take_interrupt(0), -1);
-    assert_int_equal(vcpu->tpr_threshold, 5);
+    assert_int_equal(vcpu->apic.tpr_threshold, 5);
     lapic_init_received(lapic(0));
     assert_int_equal(*shadow, 0);
 }

@@ -196,6 +196,42 @@ static void test_tpr_shadow(void **state)
     assert_int_equal(vmx_features.processor & (cr8_exits | shadow), cr8_exits);
 }
 
+/*
+ * Registers are virtualised both ways or not at all, and never without the TPR shadow; controls follow the
+ * guest. The delivery of interrupts and posted ones are found and left off.
+ */
+static void test_virtual_apic(void **state)
+{
+    static const u8 needed[] = {0, 4, 8}; /* the window, x2APIC mode, the registers */
+    const u64 all = BIT(0) | BIT(4) | BIT(8) | BIT(9);
+    struct vmx_capabilities c = haswell;
+    char why[200];
+
+    (void)state;
+    c.pin |= BIT(32 + 7);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_true(vmx_features.apic_registers);
+    assert_true(vmx_features.interrupt_delivery && vmx_features.posted_interrupts);
+    assert_int_equal(vmx_features.processor2 & all, 0);
+    assert_int_equal(vmx_features.pin & BIT(7), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(needed); i++) {
+        c = haswell;
+        c.processor2 &= ~BIT(32 + needed[i]);
+        assert_int_equal(decide(&c, why, sizeof(why)), 0);
+        assert_true(vmx_features.tpr_shadow);
+        assert_false(vmx_features.apic_registers);
+    }
+    c = haswell;
+    c.processor &= ~BIT(32 + 21);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_false(vmx_features.apic_registers);
+    c = haswell;
+    c.processor2 &= ~BIT(32 + 9);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_true(vmx_features.apic_registers && !vmx_features.interrupt_delivery);
+    assert_false(vmx_features.posted_interrupts);
+}
+
 /* EPT: each of four levels, write-back, 2 MiB pages, INVEPT and its type "all" is needed. */
 static void test_ept(void **state)
 {
@@ -245,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_models),          cmocka_unit_test(test_each_control_is_named),
         cmocka_unit_test(test_wanted),          cmocka_unit_test(test_ept),
         cmocka_unit_test(test_feature_control), cmocka_unit_test(test_tpr_shadow),
+        cmocka_unit_test(test_virtual_apic),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ static struct vmx_cpu {
     u8 region[PAGE_SIZE] ALIGNED(PAGE_SIZE); /* of VMXON */
     void *current;                           /* the VMCS that VMREAD reads */
 } * vmx_cpus[CPU_MAX];
-static u8 msr_map[MSR_MAP_BYTES] ALIGNED(PAGE_SIZE);
+static u8 msr_maps[2][MSR_MAP_BYTES] ALIGNED(PAGE_SIZE); /* the second lets registers of an x2APIC pass */
 
 /* MSRs that belong to the guest while its vCPU is loaded, or that the CPU switches itself. */
 static const u32 passed_msrs[] = {
@@ -64,20 +64,43 @@ static const u32 passed_msrs[] = {
     0xc0000102, /* kernel GS base */
 };
 
-static void msr_map_build(void)
-{
-    memset(msr_map, 0xff, sizeof(msr_map));
-    for (size_t i = 0; i < ARRAY_SIZE(passed_msrs); i++) {
-        u32 at = (passed_msrs[i] >= 0xc0000000 ? MSR_MAP_HIGH * 8 : 0) + (passed_msrs[i] & 0x1fff);
+/* What of an x2APIC is read from the vCPU's page; TPR is written, too. Others exit: #GP, or not kept. */
+#define MSR_X2APIC_TPR 0x808
+static const struct {
+    u32 first, last;
+} x2apic_msrs[] = {
+    {0x802, 0x803},                   /* ID, version */
+    {MSR_X2APIC_TPR, MSR_X2APIC_TPR}, /* */
+    {0x80d, 0x80d},                   /* logical ID */
+    {0x80f, 0x828},                   /* spurious vector, ISR, TMR, IRR, errors */
+    {0x832, 0x838},                   /* LVT, initial count */
+    {0x83e, 0x83e},                   /* divider */
+};
 
-        msr_map[at / 8] &= (u8) ~(1u << (at % 8));
-        msr_map[MSR_MAP_WRITES + at / 8] &= (u8) ~(1u << (at % 8));
-    }
+static void msr_pass(u8 *map, u32 msr)
+{
+    u32 at = (msr >= 0xc0000000 ? MSR_MAP_HIGH * 8 : 0) + (msr & 0x1fff);
+
+    map[at / 8] &= (u8) ~(1u << (at % 8));
 }
 
-hpa_t vmx_msr_map(void)
+static void msr_maps_build(void)
 {
-    return virt_to_phys(msr_map);
+    memset(msr_maps, 0xff, sizeof(msr_maps));
+    for (unsigned map = 0; map < ARRAY_SIZE(msr_maps); map++)
+        for (size_t i = 0; i < ARRAY_SIZE(passed_msrs); i++) {
+            msr_pass(msr_maps[map], passed_msrs[i]);
+            msr_pass(msr_maps[map] + MSR_MAP_WRITES, passed_msrs[i]);
+        }
+    for (size_t i = 0; i < ARRAY_SIZE(x2apic_msrs); i++)
+        for (u32 msr = x2apic_msrs[i].first; msr <= x2apic_msrs[i].last; msr++)
+            msr_pass(msr_maps[1], msr);
+    msr_pass(msr_maps[1] + MSR_MAP_WRITES, MSR_X2APIC_TPR);
+}
+
+hpa_t vmx_msr_map(bool x2apic)
+{
+    return virt_to_phys(msr_maps[x2apic]);
 }
 
 static u64 capability(u32 msr)
@@ -124,12 +147,12 @@ int vmx_probe(char *why, size_t size)
     error = vmx_decide(&capabilities, why, size);
     if (error)
         return error;
-    msr_map_build();
+    msr_maps_build();
     log_info("VMX: revision %#x, 1 GiB pages %s, VPID %s, PAUSE-loop exiting %s, feature control %s",
              vmx_features.revision, yes_no(vmx_features.pages_1g), yes_no(vmx_features.vpid),
              yes_no(vmx_features.pause_loop),
              vmx_features.must_lock ? "set by lintel" : "set by the firmware");
-    log_info("VMX: TPR shadow %s; found but not used: APIC-register virtualisation %s, virtual-interrupt "
+    log_info("VMX: TPR shadow %s, APIC-register virtualisation %s; found but not used: virtual-interrupt "
              "delivery %s, posted interrupts %s",
              yes_no(vmx_features.tpr_shadow), yes_no(vmx_features.apic_registers),
              yes_no(vmx_features.interrupt_delivery), yes_no(vmx_features.posted_interrupts));

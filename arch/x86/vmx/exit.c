@@ -43,12 +43,14 @@ enum basic_reason {
     REASON_MONITOR = 39,
     REASON_PAUSE = 40,
     REASON_TPR_THRESHOLD = 43,
+    REASON_APIC_ACCESS = 44,
     REASON_EPT_VIOLATION = 48,
     REASON_INVEPT = 50,
     REASON_PREEMPTION_TIMER = 52,
     REASON_INVVPID = 53,
     REASON_WBINVD = 54,
     REASON_XSETBV = 55,
+    REASON_APIC_WRITE = 56,
     REASON_COUNT = 64,
 };
 #define REASON_BASIC        BITS(15, 0)
@@ -195,6 +197,8 @@ static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, u32 reason,
         vmx_nmi_window_close(vcpu);
         x->kind = EXIT_NMI_WINDOW;
         return true;
+    case REASON_APIC_WRITE: vmx_apic_decode_write(x); return true;
+    case REASON_APIC_ACCESS: vmx_apic_decode_access(x); return true;
     case REASON_TASK_SWITCH: decode_raw(EXIT_TASK_SWITCH, reason, x); return true;
     default: decode_raw(EXIT_UNKNOWN, reason, x); return true;
     }
@@ -273,7 +277,7 @@ bool vmx_prepare_entry(struct vcpu *vcpu)
 
     vmx_of(vcpu)->launched = true;
     again = exit_prepare_entry(vcpu);
-    vmx_tpr_threshold_update(vcpu);
+    vmx_apic_update(vcpu);
     return again;
 }
 

@@ -125,14 +125,18 @@ static int decide_controls(const struct vmx_capabilities *c, struct vmx_features
 
 /*
  * With the TPR shadow CR8 is the virtual APIC's TPR, and a threshold tells when it falls below an interrupt
- * that waits. Without it CR8 has to exit, or it would be the machine's.
+ * that waits. Without it CR8 has to exit, or it would be the machine's. The registers are virtualised if that
+ * can be done both ways, by window and by MSR; these controls follow the guest (virtual_apic.c). Delivery is
+ * lintel's, whatever the CPU offers: Bochs 2.7 does it where it must not (docs/caveats.md).
  */
 static void decide_apic(const struct vmx_capabilities *c, struct vmx_features *f)
 {
+    const u64 registers = PROC2_APIC_ACCESSES | PROC2_X2APIC | PROC2_APIC_REGISTERS;
+
     f->tpr_shadow = f->processor & PROC_TPR_SHADOW;
     if (f->tpr_shadow)
         f->processor &= ~(u32)(PROC_CR8_LOAD | PROC_CR8_STORE) | (u32)c->processor;
-    f->apic_registers = c->processor2 >> 32 & PROC2_APIC_REGISTERS;
+    f->apic_registers = f->tpr_shadow && (c->processor2 >> 32 & registers) == registers;
     f->interrupt_delivery = c->processor2 >> 32 & PROC2_INTERRUPT_DELIVERY;
     f->posted_interrupts = c->pin >> 32 & PIN_POSTED_INTERRUPTS;
 }

@@ -89,20 +89,6 @@ void vmx_nmi_window_close(struct vcpu *vcpu)
 }
 
 /*
- * Carry the local APIC's wish to the VMCS, behind each look at its interrupts. It is never above TPR, as an
- * entry would refuse that (27.2.1.1); without the TPR shadow TPR falls by exits alone.
- */
-void vmx_tpr_threshold_update(struct vcpu *vcpu)
-{
-    struct vmx_vcpu *vmx = vmx_of(vcpu);
-
-    if (!vmx_features.tpr_shadow || vmx->tpr_threshold == vcpu->tpr_threshold)
-        return;
-    vmx->tpr_threshold = vcpu->tpr_threshold;
-    vmcs_write32(VMCS_TPR_THRESHOLD, vmx->tpr_threshold);
-}
-
-/*
  * The exit came while an event was being delivered: deliver it again at the next entry. INT n, INT3, INTO and
  * INT1 are simply executed again, since RIP still points at them. An NMI that did not arrive has masked
  * nothing yet (26.7.1.2).

@@ -43,7 +43,7 @@ static void controls_init(struct vmx_vcpu *vmx, const struct vcpu *vcpu)
     vmcs_write32(VMCS_EXIT_MSR_STORES, 0);
     vmcs_write32(VMCS_EXIT_MSR_LOADS, 0);
     vmcs_write32(VMCS_ENTRY_MSR_LOADS, 0);
-    vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_map());
+    vmcs_write64(VMCS_MSR_BITMAP, vmx_msr_map(false));
     vmcs_write64(VMCS_LINK_POINTER, NO_LINK);
     vmcs_write64(VMCS_GUEST_DEBUGCTL, 0);
     vmcs_write64(VMCS_EPT_POINTER, vcpu->vm->memory.nested.root | vmx_features.ept_flags);
@@ -53,10 +53,7 @@ static void controls_init(struct vmx_vcpu *vmx, const struct vcpu *vcpu)
         vmcs_write32(VMCS_PREEMPTION_TIMER, (tsc_from_us(TURN_US) >> vmx_features.timer_shift) + 1);
     if (vmx_features.vpid)
         vmcs_write16(VMCS_VPID, vmx->vpid);
-    if (vmx_features.tpr_shadow) {
-        vmcs_write64(VMCS_VIRTUAL_APIC, virt_to_phys(vcpu->apic_page));
-        vmcs_write32(VMCS_TPR_THRESHOLD, 0);
-    }
+    vmx_apic_init(vcpu);
     if (vmx_features.pause_loop) {
         vmcs_write32(VMCS_PAUSE_GAP, PAUSE_GAP);
         vmcs_write32(VMCS_PAUSE_WINDOW, PAUSE_WINDOW);
@@ -74,11 +71,8 @@ int vmx_vcpu_create(struct vcpu *vcpu)
     vmx->vmcs = memory_alloc(PAGE_SIZE, owner);
     if (!vmx->vmcs)
         goto fail_vmcs;
-    if (vmx_features.tpr_shadow) {
-        vcpu->apic_page = memory_alloc(PAGE_SIZE, owner);
-        if (!vcpu->apic_page)
-            goto fail_apic_page;
-    }
+    if (vmx_apic_create(vcpu))
+        goto fail_apic;
     *(u32 *)vmx->vmcs = vmx_features.revision;
     vmx->cpu = CPU_NONE;
     vmx->vpid = vmx_vpid_of(vcpu);
@@ -89,7 +83,7 @@ int vmx_vcpu_create(struct vcpu *vcpu)
     vmx_leave_vmcs(previous);
     return 0;
 
-fail_apic_page:
+fail_apic:
     memory_free(vmx->vmcs, PAGE_SIZE, owner);
 fail_vmcs:
     memory_free(vmx, sizeof(*vmx), owner);
@@ -103,11 +97,9 @@ void vmx_vcpu_destroy(struct vcpu *vcpu)
 
     assert(!vmx->loaded);
     vmx_forget(vmx);
-    if (vcpu->apic_page)
-        memory_free(vcpu->apic_page, PAGE_SIZE, owner);
+    vmx_apic_destroy(vcpu);
     memory_free(vmx->vmcs, PAGE_SIZE, owner);
     memory_free(vmx, sizeof(*vmx), owner);
-    vcpu->apic_page = NULL;
     vcpu->engine = NULL;
 }
 
@@ -171,7 +163,7 @@ void vmx_vcpu_run(struct vcpu *vcpu)
 
     vmx_select(vmx);
     vmcs_write(VMCS_GUEST_RIP, vcpu->regs.rip);
-    vmx_tpr_threshold_update(vcpu);
+    vmx_apic_update(vcpu);
     vmx_enter_guest(vcpu, vmx->launched);
 }
 
@@ -374,8 +366,8 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     vmcs_write32(VMCS_ENTRY_EVENT, 0);
     vmx->processor = vmx_features.processor;
     vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
-    vcpu->tpr_threshold = 0; /* nothing waits yet */
-    vmx_tpr_threshold_update(vcpu);
+    vcpu->apic.tpr_threshold = 0; /* nothing waits yet */
+    vmx_apic_update(vcpu);
     vmx_leave_vmcs(previous);
     return 0;
 }

@@ -26,6 +26,7 @@ enum vmcs_field {
     VMCS_MSR_BITMAP = 0x2004,
     VMCS_TSC_OFFSET = 0x2010,
     VMCS_VIRTUAL_APIC = 0x2012,
+    VMCS_APIC_ACCESS = 0x2014,
     VMCS_EPT_POINTER = 0x201a,
     /* 64-bit read-only */
     VMCS_GUEST_PHYSICAL = 0x2400,
@@ -139,8 +140,10 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
 #define PROC_MSR_BITMAPS         BIT(28)
 #define PROC_MONITOR             BIT(29)
 #define PROC_SECONDARY           BIT(31)
+#define PROC2_APIC_ACCESSES      BIT(0)
 #define PROC2_EPT                BIT(1)
 #define PROC2_RDTSCP             BIT(3)
+#define PROC2_X2APIC             BIT(4)
 #define PROC2_VPID               BIT(5)
 #define PROC2_WBINVD             BIT(6)
 #define PROC2_UNRESTRICTED       BIT(7)

@@ -28,9 +28,8 @@ struct vmx_features {
     u64 ept_flags;                               /* of the EPT pointer */
     u8 timer_shift;                              /* TSC ticks to those of the preemption timer */
     bool pages_1g, vpid, invept_single, invvpid_single, pause_loop;
-    bool tpr_shadow;
-    /* What else the CPU has for a virtual local APIC: found, said, and left off (docs/hardware.md). */
-    bool apic_registers, interrupt_delivery, posted_interrupts;
+    bool tpr_shadow, apic_registers; /* of a virtual local APIC; what else there is for it is left off: */
+    bool interrupt_delivery, posted_interrupts;
     bool must_lock;           /* IA32_FEATURE_CONTROL is open: lintel sets and locks it */
     u64 cr0_owned, cr4_owned; /* bits the guest sees through the shadow */
     u64 cr0_set, cr4_set;     /* bits VMX operation wants set */
@@ -41,11 +40,11 @@ extern struct vmx_features vmx_features;
 struct vmx_vcpu {
     void *vmcs;
     u16 vpid;
-    bool launched; /* VMRESUME, not VMLAUNCH */
-    u32 cpu;       /* where it ran last, or CPU_NONE: its translations elsewhere are stale */
-    bool loaded;   /* DR6, CR2 and the syscall MSRs are on the CPU */
-    u32 processor; /* PROCESSOR_CONTROLS as the VMCS has them */
-    u8 tpr_threshold;
+    bool launched;               /* VMRESUME, not VMLAUNCH */
+    u32 cpu;                     /* where it ran last, or CPU_NONE: its translations elsewhere are stale */
+    bool loaded;                 /* DR6, CR2 and the syscall MSRs are on the CPU */
+    u32 processor;               /* PROCESSOR_CONTROLS as the VMCS has them */
+    u8 tpr_threshold, apic_mode; /* as the VMCS has them */
     u64 dr6, cr2;
     u64 star, lstar, cstar, sfmask, kernel_gs_base;
 };
@@ -64,7 +63,7 @@ int vmx_cpu_start(void);
 void vmx_cpu_stop(void);
 const struct nested_format *vmx_nested_format(bool *pages_1g);
 void vmx_tlb_flush(struct vcpu *vcpu);
-hpa_t vmx_msr_map(void);
+hpa_t vmx_msr_map(bool x2apic);
 /* Make this vCPU's VMCS the CPU's current one; returns what was. */
 void *vmx_select(const struct vmx_vcpu *vmx);
 /*
@@ -133,7 +132,14 @@ void vmx_interrupt_window(struct vcpu *vcpu, bool wanted);
 void vmx_nmi_window(struct vcpu *vcpu);
 void vmx_nmi_window_close(struct vcpu *vcpu);
 void vmx_redeliver(void);
-void vmx_tpr_threshold_update(struct vcpu *vcpu);
+
+/* virtual_apic.c */
+int vmx_apic_create(struct vcpu *vcpu); /* 0 or -ENOMEM */
+void vmx_apic_destroy(struct vcpu *vcpu);
+void vmx_apic_init(const struct vcpu *vcpu);
+void vmx_apic_update(struct vcpu *vcpu);
+void vmx_apic_decode_write(struct vmexit *x);
+void vmx_apic_decode_access(struct vmexit *x);
 
 /* world_switch.asm */
 void vmx_enter_guest(struct vcpu *vcpu, u64 launched);
