@@ -67,6 +67,10 @@ static void measure_instructions(void)
     report("pio_in");
     MEASURE("movl 0xfee00020, %%eax", : : : "rax", "memory");
     report("mmio_read");
+    MEASURE("movl %%eax, 0xfee000b0", : : "a"(0) : "memory");
+    report("lapic_eoi");
+    MEASURE("movq %0, %%cr8", : : "r"(0ull) : "memory");
+    report("cr8_write");
 }
 
 static bool is_amd(void)
