@@ -57,7 +57,7 @@ static void measure_instructions(void)
     MEASURE("", : : : "memory");
     sort(samples, ROUNDS);
     empty = samples[0];
-    MEASURE("cpuid", : : "a"(0), "c"(0) : "rbx", "rdx", "memory");
+    MEASURE("xorl %%eax, %%eax\n\txorl %%ecx, %%ecx\n\tcpuid", : : : "rax", "rbx", "rcx", "rdx", "memory");
     report("cpuid");
     MEASURE("vmmcall", : : "a"(0x7fffffff) : "memory");
     report("hypercall");
