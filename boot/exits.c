@@ -9,6 +9,13 @@
 #include "hv/run/exit.h"
 #include "hv/run/hypercall.h"
 
+const exit_light_fn exit_light[EXIT_KIND_COUNT] = {
+    [EXIT_CPUID] = policy_cpuid_light,
+    [EXIT_HYPERCALL] = exit_hypercall_light,
+    [EXIT_MSR_READ] = policy_msr_read_light,
+    [EXIT_MSR_WRITE] = policy_msr_write_light,
+};
+
 const exit_handler_fn exit_handlers[EXIT_KIND_COUNT] = {
     [EXIT_UNKNOWN] = exit_stop,
     [EXIT_INTERRUPT] = exit_interrupt,

@@ -5,10 +5,12 @@ import subprocess
 
 from support import ROOT
 
-# What misses its goal, and what it may cost at most until somebody shortens it.
-MISSED = {'pio_in': 160}
-GOALS = {'cpuid': 220, 'hypercall': 220, 'rdmsr': 220, 'pio_in': 120, 'mmio_read': 700, 'npf_fresh_page': 900,
-         'npf_fresh_page_large': 3, 'own_start': 30_000_000, 'image_text': 160 * 1024, 'ram_hypervisor': 5_800_000}
+# Not above: the project's goals, or a little more than was measured where that is far below them.
+GOALS = {'cpuid': 145, 'hypercall': 140, 'rdmsr': 145, 'pio_in': 120, 'mmio_read': 660, 'npf_fresh_page': 900,
+         'npf_fresh_page_large': 3, 'hypercall_first_foreign': 900, 'own_start': 30_000_000, 'image_text': 160 * 1024,
+         'ram_hypervisor': 5_800_000}
+GOALS.update({engine + ': ' + name: goal for engine in ('VMX haswell', 'SVM ryzen')
+              for name, goal in (('cpuid', 90), ('hypercall', 90), ('rdmsr', 90), ('hypercall_first_foreign', 900))})
 
 
 def test_figures_keep_to_their_goals(tmp_path):
@@ -18,5 +20,5 @@ def test_figures_keep_to_their_goals(tmp_path):
     assert done.returncode == 0, done.stdout
     figures = json.loads(output.read_text())
     above = {name: figures[name]['median'] for name, goal in GOALS.items()
-             if figures[name]['median'] > MISSED.get(name, goal)}
+             if figures[name]['median'] > goal}
     assert not above, done.stdout

@@ -16,6 +16,7 @@
 #include "guest/policy/kvmclock.h"
 #include "guest/policy/stealtime.h"
 #include "hv/lib/string.h"
+#include "hv/run/exit.h"
 
 _Static_assert(CPUID_BASIC_LAST < CPUID_LEAVES, "basic leaves fit");
 _Static_assert(CPUID_EXTENDED_LAST - CPUID_EXTENDED < CPUID_LEAVES, "extended leaves fit");
@@ -336,7 +337,7 @@ static inline void answer(struct vcpu *vcpu, const struct cpuid *out)
     vcpu->regs.gpr[RDX] = out->edx;
 }
 
-static __attribute__((noinline)) void answer_rare(struct vcpu *vcpu, struct vmexit *x)
+static void answer_rare(struct vcpu *vcpu)
 {
     const struct cpuid_policy *policy = policy_of(vcpu);
     u32 leaf = (u32)vcpu->regs.gpr[RAX];
@@ -345,18 +346,27 @@ static __attribute__((noinline)) void answer_rare(struct vcpu *vcpu, struct vmex
     if (leaf_index(leaf) < policy->groups[leaf >> 30].count)
         out = answer_special(vcpu, policy, leaf, (u32)vcpu->regs.gpr[RCX]);
     answer(vcpu, &out);
-    vcpu_skip(vcpu, x);
 }
 
-void policy_cpuid(struct vcpu *vcpu, struct vmexit *x)
+static inline bool answer_plain(struct vcpu *vcpu)
 {
     u32 leaf = (u32)vcpu->regs.gpr[RAX], index = leaf_index(leaf);
     const struct cpuid_group *group = &policy_of(vcpu)->groups[leaf >> 30];
 
-    if (unlikely(index >= CPUID_LEAVES || !(group->plain >> index & 1))) {
-        answer_rare(vcpu, x);
-        return;
-    }
+    if (unlikely(index >= CPUID_LEAVES || !(group->plain >> index & 1)))
+        return false;
     answer(vcpu, &group->leaves[index]);
+    return true;
+}
+
+u32 policy_cpuid_light(struct vcpu *vcpu)
+{
+    return answer_plain(vcpu) ? exit_light_done(vcpu, EXIT_CPUID) : EXIT_NOT_LIGHT;
+}
+
+void policy_cpuid(struct vcpu *vcpu, struct vmexit *x)
+{
+    if (!answer_plain(vcpu))
+        answer_rare(vcpu);
     vcpu_skip(vcpu, x);
 }

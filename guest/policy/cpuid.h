@@ -47,5 +47,7 @@ struct cpuid cpuid_policy_get(const struct cpuid_policy *policy, u32 leaf, u32 s
 
 /* The exit's handler: answers into RAX, RBX, RCX, RDX and steps over the instruction. The vCPU's own CPU. */
 void policy_cpuid(struct vcpu *vcpu, struct vmexit *x);
+/* The same for a leaf that the array answers (exit_light); others: EXIT_NOT_LIGHT. */
+u32 policy_cpuid_light(struct vcpu *vcpu);
 
 #endif

@@ -10,6 +10,7 @@
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
 #include "hv/lib/errno.h"
+#include "hv/run/exit.h"
 
 #define MSR_TSC_ADJUST     0x3b
 #define MSR_UCODE_REV      0x8b
@@ -355,20 +356,28 @@ const struct msr_bus policy_msrs = {.ranges = rows, .count = ARRAY_SIZE(rows)};
 /* ------------------------------------------------------------------ exits */
 
 /*
- * A guest asks for the same MSR again and again, so the last answer is tried first. Any CPU may replace it:
- * one pointer.
+ * A guest asks for the same MSR again and again, so the last row that answered is tried first. Any CPU may
+ * replace it: one pointer.
  */
-static const struct msr_range *recent = &rows[0];
+static const struct msr_range *recent_read = &rows[0], *recent_write = &rows[0];
 
-static inline const struct msr_range *range_find(u32 msr)
+static __attribute__((noinline)) const struct msr_range *readable_find(u32 msr)
 {
-    const struct msr_range *range = __atomic_load_n(&recent, __ATOMIC_RELAXED);
+    const struct msr_range *range = msr_bus_find(&policy_msrs, msr);
 
-    if (likely(msr - range->first <= range->last - range->first))
-        return range;
-    range = msr_bus_find(&policy_msrs, msr);
-    if (range)
-        __atomic_store_n(&recent, range, __ATOMIC_RELAXED);
+    if (!range || !range->read)
+        return NULL;
+    __atomic_store_n(&recent_read, range, __ATOMIC_RELAXED);
+    return range;
+}
+
+static __attribute__((noinline)) const struct msr_range *writable_find(u32 msr)
+{
+    const struct msr_range *range = msr_bus_find(&policy_msrs, msr);
+
+    if (!range || !range->write)
+        return NULL;
+    __atomic_store_n(&recent_write, range, __ATOMIC_RELAXED);
     return range;
 }
 
@@ -385,30 +394,60 @@ static __attribute__((noinline)) void refuse(struct vcpu *vcpu, const char *verb
     vcpu_inject_fault(vcpu, VECTOR_GP, 0);
 }
 
-void policy_msr_read(struct vcpu *vcpu, struct vmexit *x)
+static inline bool read_answered(struct vcpu *vcpu)
 {
     u32 msr = (u32)vcpu->regs.gpr[RCX];
-    const struct msr_range *range = range_find(msr);
+    const struct msr_range *range = __atomic_load_n(&recent_read, __ATOMIC_RELAXED);
     u64 value;
 
-    if (unlikely(!range || !range->read || range->read(vcpu, msr, &value) < 0)) {
-        refuse(vcpu, "reads");
-        return;
+    if (unlikely(msr != range->first)) {
+        range = readable_find(msr);
+        if (!range)
+            return false;
     }
+    if (unlikely(range->read(vcpu, msr, &value) < 0))
+        return false;
     vcpu->regs.gpr[RAX] = (u32)value;
     vcpu->regs.gpr[RDX] = value >> 32;
-    vcpu_skip(vcpu, x);
+    return true;
+}
+
+u32 policy_msr_read_light(struct vcpu *vcpu)
+{
+    return read_answered(vcpu) ? exit_light_done(vcpu, EXIT_MSR_READ) : EXIT_NOT_LIGHT;
+}
+
+void policy_msr_read(struct vcpu *vcpu, struct vmexit *x)
+{
+    if (read_answered(vcpu))
+        vcpu_skip(vcpu, x);
+    else
+        refuse(vcpu, "reads");
+}
+
+static inline bool write_answered(struct vcpu *vcpu)
+{
+    u32 msr = (u32)vcpu->regs.gpr[RCX];
+    u64 value = vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX];
+    const struct msr_range *range = __atomic_load_n(&recent_write, __ATOMIC_RELAXED);
+
+    if (unlikely(msr - range->first > range->last - range->first)) {
+        range = writable_find(msr);
+        if (!range)
+            return false;
+    }
+    return range->write(vcpu, msr, value) >= 0;
+}
+
+u32 policy_msr_write_light(struct vcpu *vcpu)
+{
+    return write_answered(vcpu) ? exit_light_done(vcpu, EXIT_MSR_WRITE) : EXIT_NOT_LIGHT;
 }
 
 void policy_msr_write(struct vcpu *vcpu, struct vmexit *x)
 {
-    u32 msr = (u32)vcpu->regs.gpr[RCX];
-    u64 value = vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX];
-    const struct msr_range *range = range_find(msr);
-
-    if (unlikely(!range || !range->write || range->write(vcpu, msr, value) < 0)) {
+    if (write_answered(vcpu))
+        vcpu_skip(vcpu, x);
+    else
         refuse(vcpu, "writes");
-        return;
-    }
-    vcpu_skip(vcpu, x);
 }

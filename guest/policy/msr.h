@@ -23,5 +23,8 @@ extern const struct msr_bus policy_msrs;
 
 void policy_msr_read(struct vcpu *vcpu, struct vmexit *x);
 void policy_msr_write(struct vcpu *vcpu, struct vmexit *x);
+/* The same where it is no #GP (exit_light): readers and writers never look at vcpu->regs. */
+u32 policy_msr_read_light(struct vcpu *vcpu);
+u32 policy_msr_write_light(struct vcpu *vcpu);
 
 #endif

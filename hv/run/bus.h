@@ -45,14 +45,17 @@ static inline const struct port_range *port_bus_find(const struct port_bus *bus,
     return &bus->ranges[bus->leaves[bus->pages[port >> 8]][port & 0xff]];
 }
 
-/* port_bus_read without masking the result: inline in the way of IN, the shortest of all exits. */
+/*
+ * port_bus_read without masking the result: inline in the way of IN, the shortest of all exits. A byte is
+ * never beyond its range.
+ */
 static inline u32 port_bus_read_hot(const struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size)
 {
     const struct port_range *range = port_bus_find(bus, port);
     struct spinlock *lock = range->lock;
     u32 value;
 
-    if (unlikely(port + size - 1 > range->last))
+    if (size > 1 && unlikely(port + size - 1 > range->last))
         return port_bus_read_bytes(bus, vcpu, port, size);
     if (!lock)
         return range->read(vcpu, range->device, port, size);

@@ -18,14 +18,33 @@ static inline void exit_dispatch(struct vcpu *vcpu, struct vmexit *x)
 }
 
 /*
+ * The light way of the exits that kernels make most: R12 to R15 stay in the CPU, as the compiler keeps them,
+ * so an answer must not look for them in vcpu->regs; RIP there is behind the instruction already. An answer
+ * returns the requests that wait by then (none: the guest is entered at once), or EXIT_NOT_LIGHT: nothing has
+ * been done, and the exit takes the full way. Engines ask the rows CPUID, HYPERCALL (of a 64-bit kernel),
+ * MSR_READ and MSR_WRITE.
+ */
+#define EXIT_NOT_LIGHT BIT(31) /* no REQUEST_* */
+typedef u32 (*exit_light_fn)(struct vcpu *vcpu);
+extern const exit_light_fn exit_light[EXIT_KIND_COUNT];
+
+/* How a light answer ends: counted, as exit_dispatch counts the others. */
+static inline u32 exit_light_done(struct vcpu *vcpu, enum exit_kind kind)
+{
+    vcpu->exits[kind]++;
+    return READ_ONCE(vcpu->requests);
+}
+
+/*
  * Called before each entry when requests != 0: injects events or asks for windows. Returns false when the
  * vCPU must give the CPU back.
  */
 bool exit_prepare_entry(struct vcpu *vcpu);
 
 /* Handlers that hv itself provides; exit.c unless said otherwise. */
-/* IN or OUT by far the commonest exit: engines go there straight, with RIP moved on already. exit_io.c */
-void exit_port_plain(struct vcpu *vcpu, u16 port, unsigned size, bool in);
+/* IN and OUT, by far the commonest exits: light ways of their own, which always answer. exit_io.c */
+u32 exit_in_light(struct vcpu *vcpu, u32 port, u32 size);
+u32 exit_out_light(struct vcpu *vcpu, u32 port, u32 size);
 void exit_port(struct vcpu *vcpu, struct vmexit *x);         /* exit_io.c */
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x); /* exit_io.c */
 void exit_hlt(struct vcpu *vcpu, struct vmexit *x);

@@ -33,15 +33,36 @@ static inline u64 merge_rax(u64 rax, unsigned size, u32 value)
     return size == 2 ? (rax & ~0xffffull) | (u16)value : value;
 }
 
-void exit_port_plain(struct vcpu *vcpu, u16 port, unsigned size, bool in)
+static inline void port_in(struct vcpu *vcpu, u16 port, unsigned size)
 {
-    struct port_bus *bus = vcpu->vm->ports;
     u64 *rax = &vcpu->regs.gpr[RAX];
 
-    if (in)
-        *rax = merge_rax(*rax, size, port_bus_read_hot(bus, vcpu, port, size));
-    else
-        port_bus_write(bus, vcpu, port, size, (u32)*rax);
+    *rax = merge_rax(*rax, size, port_bus_read_hot(vcpu->vm->ports, vcpu, port, size));
+}
+
+static inline void port_out(struct vcpu *vcpu, u16 port, unsigned size)
+{
+    port_bus_write(vcpu->vm->ports, vcpu, port, size, (u32)vcpu->regs.gpr[RAX]);
+}
+
+static __attribute__((noinline)) u32 in_light_wide(struct vcpu *vcpu, u32 port, u32 size)
+{
+    port_in(vcpu, (u16)port, size);
+    return exit_light_done(vcpu, EXIT_PORT);
+}
+
+u32 exit_in_light(struct vcpu *vcpu, u32 port, u32 size)
+{
+    if (unlikely(size != 1))
+        return in_light_wide(vcpu, port, size);
+    port_in(vcpu, (u16)port, 1);
+    return exit_light_done(vcpu, EXIT_PORT);
+}
+
+u32 exit_out_light(struct vcpu *vcpu, u32 port, u32 size)
+{
+    port_out(vcpu, (u16)port, size);
+    return exit_light_done(vcpu, EXIT_PORT);
 }
 
 void exit_port(struct vcpu *vcpu, struct vmexit *x)
@@ -51,17 +72,20 @@ void exit_port(struct vcpu *vcpu, struct vmexit *x)
         return;
     }
     vcpu_skip(vcpu, x);
-    exit_port_plain(vcpu, x->io.port, x->io.size, x->io.flags & IO_IN);
+    if (x->io.flags & IO_IN)
+        port_in(vcpu, x->io.port, x->io.size);
+    else
+        port_out(vcpu, x->io.port, x->io.size);
 }
 
 static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
 {
-    if (unlikely(x->fault.table_walk)) {
+    if (unlikely(x->fault.access & FAULT_TABLE_WALK)) {
         stop_here(vcpu, "vCPU %u at rip %#lx has a page table at gpa %#lx, where no RAM is", vcpu->index,
                   vcpu->regs.rip, x->fault.gpa);
         return;
     }
-    if (unlikely(x->fault.fetch)) {
+    if (unlikely(x->fault.access & FAULT_FETCH)) {
         stop_here(vcpu, "vCPU %u jumped to rip %#lx, gpa %#lx, where no RAM is", vcpu->index, vcpu->regs.rip,
                   x->fault.gpa);
         return;
@@ -69,7 +93,7 @@ static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
     if (likely(emulate_mmio(vcpu, x->fault.gpa) != -ENOTSUP))
         return;
     stop_here(vcpu, "vCPU %u at rip %#lx: %s gpa %#lx, where no RAM is, by no instruction for devices",
-              vcpu->index, vcpu->regs.rip, x->fault.write ? "wrote" : "read", x->fault.gpa);
+              vcpu->index, vcpu->regs.rip, x->fault.access & FAULT_WRITE ? "wrote" : "read", x->fault.gpa);
 }
 
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)

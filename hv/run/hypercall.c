@@ -7,6 +7,7 @@
 #include "hv/run/exit.h"
 #include "hv/run/sched.h"
 
+/* A call looks at its arguments alone: it may be a light exit (exit.h), without the other registers. */
 typedef s64 (*hypercall_fn)(struct vcpu *vcpu, const u64 arguments[4]);
 
 static s64 call_version(struct vcpu *vcpu, const u64 arguments[4])
@@ -134,14 +135,18 @@ static __attribute__((noinline)) s64 call_known(struct vcpu *vcpu, u64 call, u64
     return calls[call](vcpu, arguments);
 }
 
+static inline s64 unknown(const struct vcpu *vcpu, u64 call)
+{
+    bool kvm = vcpu->vm->config->personality == PERSONALITY_KVM;
+
+    return kvm && call > HYPERCALL_RANGE ? -HYPERCALL_KVM_ENOSYS : -ENOSYS;
+}
+
 static inline s64 answer(struct vcpu *vcpu, u64 mask)
 {
     u64 call = (vcpu->regs.gpr[RAX] & mask) - HYPERCALL_BASE;
 
-    if (call < HYPERCALL_COUNT)
-        return call_known(vcpu, call, mask);
-    return vcpu->vm->config->personality == PERSONALITY_KVM && call > HYPERCALL_RANGE ? -HYPERCALL_KVM_ENOSYS
-                                                                                      : -ENOSYS;
+    return call < HYPERCALL_COUNT ? call_known(vcpu, call, mask) : unknown(vcpu, call);
 }
 
 static inline void perform(struct vcpu *vcpu, const struct guest_paging *paging)
@@ -156,6 +161,22 @@ static inline void perform(struct vcpu *vcpu, const struct guest_paging *paging)
 void hypercall_perform(struct vcpu *vcpu, const struct guest_paging *paging)
 {
     perform(vcpu, paging);
+}
+
+static __attribute__((noinline)) u32 call_known_light(struct vcpu *vcpu)
+{
+    vcpu->regs.gpr[RAX] = (u64)call_known(vcpu, vcpu->regs.gpr[RAX] - HYPERCALL_BASE, ~0ull);
+    return exit_light_done(vcpu, EXIT_HYPERCALL);
+}
+
+u32 exit_hypercall_light(struct vcpu *vcpu)
+{
+    u64 call = vcpu->regs.gpr[RAX] - HYPERCALL_BASE;
+
+    if (call < HYPERCALL_COUNT)
+        return call_known_light(vcpu);
+    vcpu->regs.gpr[RAX] = (u64)unknown(vcpu, call);
+    return exit_light_done(vcpu, EXIT_HYPERCALL);
 }
 
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x)

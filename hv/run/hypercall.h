@@ -44,6 +44,8 @@ enum hypercall_cpu_state { HYPERCALL_CPU_IS_OFF, HYPERCALL_CPU_IS_ON, HYPERCALL_
 
 /* The exit handler of the CPU's own instruction. */
 void exit_hypercall(struct vcpu *vcpu, struct vmexit *x);
+/* The same where the engine has seen a 64-bit kernel call (exit_light). */
+u32 exit_hypercall_light(struct vcpu *vcpu);
 
 /*
  * The guest met #UD: if the bytes at RIP are the other vendor's instruction, it is rewritten, the call is

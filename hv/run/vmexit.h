@@ -47,6 +47,11 @@ extern const char *const exit_kind_names[EXIT_KIND_COUNT];
 #define IO_STRING BIT(2) /* INS, OUTS */
 #define IO_REP    BIT(3)
 
+/* What a nested page fault wanted: the bits of AMD's error code, which so needs no translation. */
+#define FAULT_WRITE      BIT(1) /* else it was read */
+#define FAULT_FETCH      BIT(4)
+#define FAULT_TABLE_WALK BIT(33) /* by the CPU, of a guest page table */
+
 struct vmexit {
     u8 kind;   /* enum exit_kind */
     u8 length; /* of the instruction; 0 when it has none or the engine could not tell */
@@ -58,8 +63,7 @@ struct vmexit {
         } io;
         struct {
             gpa_t gpa;
-            bool write, fetch, present; /* present: the mapping exists but forbids it */
-            bool table_walk;            /* the access was the CPU's, to a guest page table */
+            u64 access; /* FAULT_* */
         } fault;
         struct {
             u16 offset; /* in the window; RIP is behind the instruction */

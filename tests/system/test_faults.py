@@ -69,6 +69,17 @@ def test_an_exception_while_a_vm_is_served(watched):
     assert re.search(r'  on top of the stack [0-9a-f]{16} policy_cpuid\+0x6', output)
 
 
+def test_an_exception_in_a_light_exit(watched):
+    """Registers of the guest are in the CPU there; the back trace leads past them."""
+    machine, lintel = watched({'vm web': TINY})
+    lintel.run_to('policy_cpuid_light')
+    lintel.write(lintel.get('rip'), b'\x31\xc9\xf7\xf1')    # xor ecx, ecx; div ecx
+    lintel.go()
+    output = expect_death(machine, r'divide error \(exception 0\), error code 0, at policy_cpuid_light\+0x2',
+                          ', serving VM web, vCPU 0')
+    check_report(output, 'policy_cpuid_light', 'sched_loop', 'high_entry')
+
+
 def test_an_exception_outside_any_vm(watched):
     machine, lintel = watched({'vm web': TINY})
     lintel.run_to('sched_loop')
@@ -282,7 +293,7 @@ def test_debug_build_names_each_field_that_changes_under_its_clean_bit(watched, 
         lintel.restore(state)
     lintel.write(vmcb + offset, bytes([byte[0] ^ 1]))
     lintel.go()
-    expect_death(machine, r'arch/x86/svm/exit.c:\d+: VMCB field pat changed under a set clean bit',
+    expect_death(machine, r'arch/x86/svm/clean.c:\d+: VMCB field pat changed under a set clean bit',
                  ', serving VM web, vCPU 0')
 
 

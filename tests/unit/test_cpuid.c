@@ -15,6 +15,7 @@
 #include "arch/x86/machine/fpu.h"
 #include "guest/machine.h"
 #include "guest/policy/cpuid_table.h"
+#include "hv/run/exit.h"
 #include "tests/unit/fake_engine.h"
 
 u64 tsc_khz = 2600000; /* the machine would have measured it */
@@ -298,14 +299,30 @@ static int teardown_exit(void **state)
 static void exit_with(u32 leaf, u32 subleaf)
 {
     struct vmexit x = {.kind = EXIT_CPUID, .length = 2};
+    u32 light;
 
     /* The upper halves are the guest's: not looked at, and cleared. */
     vcpu.regs.gpr[RAX] = 0xabcdabcd00000000 | leaf;
     vcpu.regs.gpr[RCX] = 0xabcdabcd00000000 | subleaf;
     vcpu.regs.gpr[RBX] = vcpu.regs.gpr[RDX] = ~0ull;
     vcpu.regs.rip = 0x1000;
-    policy_cpuid(&vcpu, &x);
-    assert_int_equal(vcpu.regs.rip, 0x1002);
+    vcpu.requests = REQUEST_INTERRUPT;
+    light = policy_cpuid_light(&vcpu);
+    if (light == EXIT_NOT_LIGHT) {
+        assert_int_equal(vcpu.regs.gpr[RBX], ~0ull);
+        policy_cpuid(&vcpu, &x);
+        assert_int_equal(vcpu.regs.rip, 0x1002);
+    } else {
+        struct vcpu answered = vcpu;
+
+        assert_int_equal(light, REQUEST_INTERRUPT);
+        assert_int_equal(vcpu.regs.rip, 0x1000); /* the engine's */
+        vcpu.regs.gpr[RAX] = leaf;
+        vcpu.regs.gpr[RCX] = subleaf;
+        policy_cpuid(&vcpu, &x); /* the full way says the same */
+        assert_int_equal(vcpu.regs.rip, 0x1002);
+        assert_memory_equal(vcpu.regs.gpr, answered.regs.gpr, sizeof(vcpu.regs.gpr));
+    }
     for (unsigned i = RAX; i <= RBX; i++)
         assert_int_equal(vcpu.regs.gpr[i] >> 32, 0);
 }

@@ -595,8 +595,9 @@ static void test_real_mode_strings_keep_the_upper_halves(void **state)
 
 static void run_fault(gpa_t gpa, bool fetch, bool table_walk)
 {
-    struct vmexit x = {.kind = EXIT_NESTED_FAULT,
-                       .fault = {.gpa = gpa, .fetch = fetch, .table_walk = table_walk}};
+    struct vmexit x = {
+        .kind = EXIT_NESTED_FAULT,
+        .fault = {.gpa = gpa, .access = (fetch ? FAULT_FETCH : 0) | (table_walk ? FAULT_TABLE_WALK : 0)}};
 
     exit_nested_fault(&fake.vcpu, &x);
 }

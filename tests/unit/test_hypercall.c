@@ -341,6 +341,32 @@ static void test_the_native_one_behind_a_prefix(void **state)
     assert_int_equal(fake.vcpu.regs.rip, CODE + 3);
 }
 
+/* A 64-bit kernel, as the engine has seen: the same answers, counted, and requests told. */
+static void test_the_light_way(void **state)
+{
+    static const u64 numbers[] = {LINTEL_CALL_VERSION, LINTEL_CALL_BASE + HYPERCALL_COUNT, 0, ~0ull};
+    struct vmexit x = {.kind = EXIT_HYPERCALL, .length = 3};
+    u64 *rax = &fake.vcpu.regs.gpr[RAX];
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++) {
+        u64 full;
+
+        begin(FAKE_64, VMMCALL);
+        fake.vcpu.exits[EXIT_HYPERCALL] = 0;
+        *rax = numbers[i];
+        exit_hypercall(&fake.vcpu, &x);
+        full = *rax;
+        *rax = numbers[i];
+        fake.vcpu.requests = REQUEST_INTERRUPT;
+        assert_int_equal(exit_hypercall_light(&fake.vcpu), REQUEST_INTERRUPT);
+        assert_true(*rax == full);
+        assert_int_equal(fake.vcpu.exits[EXIT_HYPERCALL], 1);
+        assert_int_equal(fake.vcpu.regs.rip, CODE + 3); /* moved by the full way alone */
+        fake.vcpu.requests = 0;
+    }
+}
+
 /* ---- the calls ---- */
 
 static s64 call(u64 number, u64 a, u64 b)
@@ -460,6 +486,7 @@ int main(void)
         cmocka_unit_test_setup(test_user_programs_and_old_modes_are_refused, setup),
         cmocka_unit_test_setup(test_only_32_bits_count_outside_64_bit_mode, setup),
         cmocka_unit_test_setup(test_the_native_one_behind_a_prefix, setup),
+        cmocka_unit_test_setup(test_the_light_way, setup),
         cmocka_unit_test_setup(test_unknown_numbers, setup),
         cmocka_unit_test_setup(test_console_write, setup),
         cmocka_unit_test_setup(test_cpu_power, setup),

@@ -18,6 +18,7 @@
 #include "arch/x86/machine/fpu.h"
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
+#include "hv/run/exit.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_guest_ram.h"
 
@@ -161,7 +162,10 @@ static bool guest_read(u32 msr, u64 *value)
     vcpu.regs.rip = 0x1000;
     vcpu.regs.gpr[RCX] = 0x1234567800000000 | msr;
     vcpu.regs.gpr[RAX] = vcpu.regs.gpr[RDX] = ~0ull;
-    policy_msr_read(&vcpu, &x);
+    if (policy_msr_read_light(&vcpu) == EXIT_NOT_LIGHT)
+        policy_msr_read(&vcpu, &x);
+    else
+        vcpu_skip(&vcpu, &x); /* as the engine */
     if (faults != before) {
         assert_int_equal(vcpu.regs.rip, 0x1000);
         assert_int_equal(vcpu.regs.gpr[RAX], ~0ull);
@@ -182,7 +186,10 @@ static bool guest_write(u32 msr, u64 value)
     vcpu.regs.gpr[RCX] = 0x1234567800000000 | msr;
     vcpu.regs.gpr[RAX] = 0xabababab00000000 | (u32)value; /* upper halves count for nothing */
     vcpu.regs.gpr[RDX] = 0xcdcdcdcd00000000 | value >> 32;
-    policy_msr_write(&vcpu, &x);
+    if (policy_msr_write_light(&vcpu) == EXIT_NOT_LIGHT)
+        policy_msr_write(&vcpu, &x);
+    else
+        vcpu_skip(&vcpu, &x);
     assert_int_equal(vcpu.regs.rip, faults != before ? 0x1000 : 0x1002);
     return faults == before;
 }
@@ -209,6 +216,31 @@ static void test_table(void **state)
         assert_ptr_equal(msr_bus_find(&policy_msrs, row->first), row);
         assert_ptr_equal(msr_bus_find(&policy_msrs, row->last), row);
     }
+}
+
+/* The full way (as under a single step) does what the light one does, which counts and tells requests. */
+static void test_light_and_full(void **state)
+{
+    struct vmexit x = {.length = 2};
+
+    (void)state;
+    vcpu.requests = REQUEST_NMI;
+    vcpu.regs = (struct vcpu_regs){.gpr = {[RCX] = 0x2ff, [RAX] = 6}, .rip = 0x1000};
+    policy_msr_write(&vcpu, &x);
+    policy_msr_read(&vcpu, &x);
+    assert_int_equal(vcpu.regs.rip, 0x1004);
+    assert_int_equal(vcpu.regs.gpr[RAX], 6);
+    assert_int_equal(vcpu.exits[EXIT_MSR_READ] + vcpu.exits[EXIT_MSR_WRITE], 0); /* exit_dispatch counts */
+    assert_int_equal(policy_msr_write_light(&vcpu), REQUEST_NMI);
+    assert_int_equal(policy_msr_read_light(&vcpu), REQUEST_NMI);
+    assert_int_equal(vcpu.regs.rip, 0x1004);
+    assert_int_equal(vcpu.exits[EXIT_MSR_READ], 1);
+    assert_int_equal(vcpu.exits[EXIT_MSR_WRITE], 1);
+    vcpu.regs.gpr[RCX] = 0x34;
+    assert_int_equal(policy_msr_read_light(&vcpu), EXIT_NOT_LIGHT);
+    assert_int_equal(policy_msr_write_light(&vcpu), EXIT_NOT_LIGHT);
+    assert_int_equal(vcpu.exits[EXIT_MSR_READ], 1);
+    assert_int_equal(faults, 0);
 }
 
 /* Read-only constants, and what ignores writes. */
@@ -418,12 +450,19 @@ static void test_other_writes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_table),        TEST(test_constants),
-        TEST(test_unknown),      TEST(test_absent_without_a_word),
-        TEST(test_tsc),          TEST(test_tsc_and_clock),
-        TEST(test_lapic),        TEST(test_tsc_aux),
-        TEST(test_pat),          TEST(test_efer),
-        TEST(test_system_calls), TEST(test_mtrr),
+        TEST(test_table),
+        TEST(test_light_and_full),
+        TEST(test_constants),
+        TEST(test_unknown),
+        TEST(test_absent_without_a_word),
+        TEST(test_tsc),
+        TEST(test_tsc_and_clock),
+        TEST(test_lapic),
+        TEST(test_tsc_aux),
+        TEST(test_pat),
+        TEST(test_efer),
+        TEST(test_system_calls),
+        TEST(test_mtrr),
         TEST(test_other_writes),
     };
 

@@ -5,12 +5,13 @@
  */
 #include "arch/x86/machine/asm_offsets.h"
 #include "arch/x86/machine/paging.h"
-#include "hv/run/vcpu.h"
+#include "arch/x86/svm/svm.h"
 
 #define GPR_OFFSET(name) OFFSET(VCPU_##name, offsetof(struct vcpu, regs.gpr[name]))
 
 void asm_offsets(void)
 {
+    GPR_OFFSET(RAX);
     GPR_OFFSET(RCX);
     GPR_OFFSET(RDX);
     GPR_OFFSET(RBX);
@@ -25,6 +26,10 @@ void asm_offsets(void)
     GPR_OFFSET(R13);
     GPR_OFFSET(R14);
     GPR_OFFSET(R15);
+    OFFSET(VCPU_RIP, offsetof(struct vcpu, regs.rip));
+    OFFSET(VCPU_ENGINE, offsetof(struct vcpu, engine));
+    OFFSET(VMCB_RAX, offsetof(struct svm_vcpu, vmcb.save.rax));
+    OFFSET(VMCB_RIP, offsetof(struct svm_vcpu, vmcb.save.rip));
     OFFSET(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     OFFSET(IMAGE_BASE, (s64)IMAGE_BASE);
 }

@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * From an SVM exit to struct vmexit, and back into the guest. svm_handle_exit is the straight line that every
- * exit runs along; what only some exits need stands in functions of its own. AMD APM 2, 15.5 to 15.15 and
- * appendix C. The vCPU's own CPU.
+ * exit runs along but the light ones (exit_light.c); what only some exits need stands in functions of its
+ * own. AMD APM 2, 15.5 to 15.15 and appendix C. The vCPU's own CPU.
  */
 #include "hv/run/exit.h"
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/lapic.h"
+#include "arch/x86/svm/opcode.h"
 #include "arch/x86/svm/svm.h"
-#include "hv/lib/panic.h"
-#include "hv/lib/string.h"
 #include "hv/run/decode.h"
 #include "hv/run/emulate.h"
-
-/* The opcode that causes an exit, as it lies in memory, for CPUs that do not tell the next RIP. */
-struct opcode {
-    u32 bytes; /* little endian */
-    u32 mask;  /* those of the four bytes that count */
-    u8 length;
-    u8 operation; /* how the decoder calls it, when prefixes stand before it */
-};
 
 struct reason {
     u8 kind;
@@ -36,7 +27,7 @@ static const struct reason reasons[0x90] = {
     [VMEXIT_NMI] = {.kind = EXIT_NMI},
     [VMEXIT_RDPMC] = {.kind = EXIT_FORBIDDEN,
                       .vector = VECTOR_GP}, /* no counters, and CR4.PCE says nothing about lintel's */
-    [VMEXIT_CPUID] = {.kind = EXIT_CPUID, .opcode = {0xa20f, 0xffff, 2, OP_CPUID}},
+    [VMEXIT_CPUID] = {.kind = EXIT_CPUID, .opcode = OPCODE_CPUID},
     [VMEXIT_RSM] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD}, /* outside system management mode */
     [VMEXIT_INVD] = {.kind = EXIT_WBINVD, .opcode = {0x080f, 0xffff, 2, OP_INVD}},
     [VMEXIT_PAUSE] = {.kind = EXIT_PAUSE, .opcode = {0x90f3, 0xffff, 2, OP_PAUSE}},
@@ -44,7 +35,7 @@ static const struct reason reasons[0x90] = {
     [VMEXIT_INVLPGA] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_SHUTDOWN] = {.kind = EXIT_TRIPLE_FAULT},
     [VMEXIT_VMRUN] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
-    [VMEXIT_VMMCALL] = {.kind = EXIT_HYPERCALL, .opcode = {0xd9010f, 0xffffff, 3, OP_VMMCALL}},
+    [VMEXIT_VMMCALL] = {.kind = EXIT_HYPERCALL, .opcode = OPCODE_VMMCALL},
     [VMEXIT_VMLOAD] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_VMSAVE] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
     [VMEXIT_STGI] = {.kind = EXIT_FORBIDDEN, .vector = VECTOR_UD},
@@ -59,8 +50,8 @@ static const struct reason reasons[0x90] = {
 };
 /* VMEXIT_MSR tells by EXITINFO1 which of the two it was. */
 static const struct reason msr_reasons[2] = {
-    {.kind = EXIT_MSR_READ, .opcode = {0x320f, 0xffff, 2, OP_RDMSR}},
-    {.kind = EXIT_MSR_WRITE, .opcode = {0x300f, 0xffff, 2, OP_WRMSR}},
+    {.kind = EXIT_MSR_READ, .opcode = OPCODE_RDMSR},
+    {.kind = EXIT_MSR_WRITE, .opcode = OPCODE_WRMSR},
 };
 
 /*
@@ -81,25 +72,21 @@ static __attribute__((noinline, cold)) u8 opcode_length_slow(struct vcpu *vcpu, 
 }
 
 /*
- * Length of the instruction that exited where the CPU does not tell: look at it through the guest's paging.
+ * Length of the instruction that exited; where the CPU does not tell, look at it through the guest's paging.
  * 0: it has gone.
  */
 static inline u8 opcode_length(struct vcpu *vcpu, const struct vmcb *vmcb, const struct opcode *opcode)
 {
-    const struct vmcb_save *save = &vmcb->save;
-    const struct fetch_page *page = fetch_cache_page(&vcpu->fetch_cache, save->rip);
+    u64 end = svm_features.next_rip ? vmcb->control.next_rip : opcode_end(vcpu, vmcb, opcode);
 
-    if (svm_features.next_rip)
-        return (u8)(vmcb->control.next_rip - save->rip);
-    if (likely((save->cs.attributes & SEGMENT_LONG) && (save->efer & EFER_LMA) && fetch_page_has(save->rip) &&
-               fetch_page_holds(page, save->cr3, save->rip) &&
-               (fetch_page_bytes(page, save->rip) & opcode->mask) == opcode->bytes))
-        return opcode->length;
-    return opcode_length_slow(vcpu, opcode);
+    return likely(end) ? (u8)(end - vmcb->save.rip) : opcode_length_slow(vcpu, opcode);
 }
 
-static __attribute__((noinline)) bool decode_string_port(const struct vmcb_control *control, u64 rip,
-                                                         struct vmexit *x)
+/*
+ * EXITINFO1 as 15.10.2 lays it out (one bit for a size of 1, 2, 4 bytes: its value is the size); EXITINFO2
+ * holds the next RIP on every CPU.
+ */
+static void decode_port(const struct vmcb_control *control, u64 rip, struct vmexit *x)
 {
     u32 info = (u32)control->exit_info1;
 
@@ -108,37 +95,14 @@ static __attribute__((noinline)) bool decode_string_port(const struct vmcb_contr
     x->io.flags = info & (IO_IN | IO_STRING | IO_REP); /* the same bits */
     x->io.size = info >> 4 & 7;
     x->io.port = (u16)(info >> 16);
-    return true;
-}
-
-/*
- * EXITINFO1 as 15.10.2 lays it out (one bit for a size of 1, 2, 4 bytes: its value is the size); EXITINFO2
- * holds the next RIP on every CPU. IN and OUT are nine of ten exits of a Linux that boots: they go straight
- * to their answer.
- */
-static inline bool port_exit(struct vcpu *vcpu, const struct vmcb *vmcb, struct vmexit *x)
-{
-    u32 info = (u32)vmcb->control.exit_info1;
-
-    if (unlikely(info & IO_STRING))
-        return decode_string_port(&vmcb->control, vmcb->save.rip, x);
-    vcpu->exits[EXIT_PORT]++;
-    vcpu->regs.rip = vmcb->control.exit_info2;
-    exit_port_plain(vcpu, (u16)(info >> 16), info >> 4 & 7, info & IO_IN);
-    return false;
 }
 
 static void decode_nested_fault(const struct vmcb_control *control, struct vmexit *x)
 {
-    u64 info = control->exit_info1;
-
     x->kind = EXIT_NESTED_FAULT;
     x->length = 0;
     x->fault.gpa = control->exit_info2;
-    x->fault.present = info & BIT(0);
-    x->fault.write = info & BIT(1);
-    x->fault.fetch = info & BIT(4);
-    x->fault.table_walk = info & BIT(33);
+    x->fault.access = control->exit_info1; /* the same bits */
 }
 
 /*
@@ -241,10 +205,12 @@ static inline bool decode(struct vcpu *vcpu, const struct vmcb *vmcb, struct vme
     const struct reason *row;
     u64 code = control->exit_code;
 
-    if (code == VMEXIT_IOIO)
-        return port_exit(vcpu, vmcb, x);
     if (code == VMEXIT_NPF) {
         decode_nested_fault(control, x);
+        return true;
+    }
+    if (code == VMEXIT_IOIO) {
+        decode_port(control, vmcb->save.rip, x);
         return true;
     }
     if (code == VMEXIT_MSR)
@@ -282,40 +248,9 @@ static __attribute__((noinline, cold)) void finish_instruction(struct vcpu *vcpu
         vcpu_inject_exception(vcpu, VECTOR_DB);
 }
 
-#ifdef LINTEL_DEBUG
 /*
- * A field that changed although its clean bit says otherwise would be ignored by a CPU that caches: panic
- * here instead.
- */
-static void check_clean(const struct svm_vcpu *svm)
-{
-#define CHECK_FIELD(name, type, member, bit)                                                            \
-    if ((svm->clean & (bit)) && memcmp(&svm->vmcb.member, &svm->last.member, sizeof(svm->vmcb.member))) \
-        panic("VMCB field " #name " changed under a set clean bit");
-    VMCB_CACHED_FIELDS(CHECK_FIELD)
-#undef CHECK_FIELD
-}
-
-static void remember_clean(struct svm_vcpu *svm)
-{
-    svm->clean = CLEAN_ALL;
-    svm->last = svm->vmcb;
-}
-#else
-static inline void check_clean(const struct svm_vcpu *svm)
-{
-    (void)svm;
-}
-
-static inline void remember_clean(struct svm_vcpu *svm)
-{
-    (void)svm;
-}
-#endif
-
-/*
- * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait:
- * then svm_prepare_entry is asked.
+ * Called by the world switch after each exit that was no light one. Afterwards the guest is entered again,
+ * unless requests wait: then svm_prepare_entry is asked.
  */
 void svm_handle_exit(struct vcpu *vcpu)
 {
@@ -323,25 +258,22 @@ void svm_handle_exit(struct vcpu *vcpu)
     struct vmcb *vmcb = &svm->vmcb;
     struct vmexit x;
 
-    vcpu->regs.gpr[RAX] = vmcb->save.rax;
     vcpu->regs.rip = vmcb->save.rip;
     vmcb->control.clean = svm_features.clean_mask;
     vmcb->control.tlb_control = TLB_KEEP;
-    remember_clean(svm);
+    svm_clean_remember(svm, CLEAN_ALL);
     if (unlikely(vmcb->control.exit_int_info & EVENT_VALID))
         svm_redeliver(svm);
 
     if (likely(decode(vcpu, vmcb, &x)))
         exit_dispatch(vcpu, &x);
 
-    vmcb->save.rax = vcpu->regs.gpr[RAX];
     if (vcpu->regs.rip != vmcb->save.rip) {
-        vmcb->save.rip = vcpu->regs.rip;
         vmcb->control.shadow = 0; /* of the instruction that is over */
         if (unlikely(vmcb->save.rflags & (RFLAGS_TF | RFLAGS_RF)))
             finish_instruction(vcpu);
     }
-    check_clean(svm);
+    svm_clean_check(svm);
 }
 
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
@@ -359,6 +291,6 @@ bool svm_prepare_entry(struct vcpu *vcpu)
     enter = exit_prepare_entry(vcpu);
     if (enter)
         svm_flush_due(svm_of(vcpu));
-    check_clean(svm_of(vcpu));
+    svm_clean_check(svm_of(vcpu));
     return enter;
 }

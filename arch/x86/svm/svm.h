@@ -56,6 +56,22 @@ void svm_flush_due(struct svm_vcpu *svm); /* the last thing before an entry */
 hpa_t svm_port_map(void);
 hpa_t svm_msr_map(void);
 
+/* clean.c: the VMCB is as the CPU left it, with these clean bits set; has it been changed under one since? */
+#ifdef LINTEL_DEBUG
+void svm_clean_remember(struct svm_vcpu *svm, u32 set);
+void svm_clean_check(const struct svm_vcpu *svm);
+#else
+static inline void svm_clean_remember(struct svm_vcpu *svm, u32 set)
+{
+    (void)svm, (void)set;
+}
+
+static inline void svm_clean_check(const struct svm_vcpu *svm)
+{
+    (void)svm;
+}
+#endif
+
 /* vcpu.c */
 int svm_vcpu_create(struct vcpu *vcpu);
 void svm_vcpu_destroy(struct vcpu *vcpu);
@@ -86,6 +102,9 @@ static inline void svm_paging_fill(const struct vmcb *vmcb, struct guest_paging 
     paging->cpl = vmcb->save.cpl;
     paging->code_64 = (vmcb->save.cs.attributes & SEGMENT_LONG) && (paging->efer & EFER_LMA);
 }
+
+/* exit_light.c */
+u32 svm_handle_light(struct vcpu *vcpu);
 
 /* exit.c */
 void svm_handle_exit(struct vcpu *vcpu);

@@ -138,8 +138,6 @@ void svm_vcpu_run(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
 
-    svm->vmcb.save.rax = vcpu->regs.gpr[RAX];
-    svm->vmcb.save.rip = vcpu->regs.rip;
     svm_flush_due(svm);
     svm_enter_guest(vcpu, svm_vmcb_hpa(svm));
 }
@@ -236,14 +234,15 @@ void svm_register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
 
 static struct vcpu_segment *segment_at(struct svm_vcpu *svm, enum segment which)
 {
-    struct vmcb_save *save = &svm->vmcb.save;
-    struct vcpu_segment *const segments[SEGMENT_COUNT] = {
-        [SEGMENT_ES] = &save->es,     [SEGMENT_CS] = &save->cs, [SEGMENT_SS] = &save->ss,
-        [SEGMENT_DS] = &save->ds,     [SEGMENT_FS] = &save->fs, [SEGMENT_GS] = &save->gs,
-        [SEGMENT_LDTR] = &save->ldtr, [SEGMENT_TR] = &save->tr,
+#define SEGMENT_AT(member) offsetof(struct vmcb_save, member)
+    static const u16 offsets[SEGMENT_COUNT] = {
+        [SEGMENT_ES] = SEGMENT_AT(es),     [SEGMENT_CS] = SEGMENT_AT(cs), [SEGMENT_SS] = SEGMENT_AT(ss),
+        [SEGMENT_DS] = SEGMENT_AT(ds),     [SEGMENT_FS] = SEGMENT_AT(fs), [SEGMENT_GS] = SEGMENT_AT(gs),
+        [SEGMENT_LDTR] = SEGMENT_AT(ldtr), [SEGMENT_TR] = SEGMENT_AT(tr),
     };
+#undef SEGMENT_AT
 
-    return segments[which];
+    return (struct vcpu_segment *)((u8 *)&svm->vmcb.save + offsets[which]);
 }
 
 void svm_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment *segment)

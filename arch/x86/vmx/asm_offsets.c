@@ -25,6 +25,8 @@ void asm_offsets(void)
     GPR_OFFSET(R13);
     GPR_OFFSET(R14);
     GPR_OFFSET(R15);
+    OFFSET(VCPU_RIP, offsetof(struct vcpu, regs.rip));
     OFFSET(VCPU_REQUESTS, offsetof(struct vcpu, requests));
     OFFSET(HOST_RSP_FIELD, VMCS_HOST_RSP);
+    OFFSET(GUEST_RIP_FIELD, VMCS_GUEST_RIP);
 }

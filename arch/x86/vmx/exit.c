@@ -1,60 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * From a VMX exit to struct vmexit, and back into the guest. vmx_handle_exit is the straight line that every
- * exit runs along; what only some exits need stands in functions of its own. Intel SDM 3C, chapter 28 and
- * appendix C (reasons), 28.2.1 (qualifications). The vCPU's own CPU; its VMCS is current.
+ * exit runs along but the light ones (exit_light.c); what only some exits need stands in functions of its
+ * own. Intel SDM 3C, chapter 28 and appendix C (reasons), 28.2.1 (qualifications). The vCPU's own CPU; its
+ * VMCS is current.
  */
 #include "hv/run/exit.h"
 #include "arch/x86/machine/exception.h"
+#include "arch/x86/vmx/reasons.h"
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
-
-/* Basic exit reasons (appendix C). */
-enum basic_reason {
-    REASON_EXCEPTION_NMI = 0,
-    REASON_INTERRUPT = 1,
-    REASON_TRIPLE_FAULT = 2,
-    REASON_INIT = 3,
-    REASON_INTERRUPT_WINDOW = 7,
-    REASON_NMI_WINDOW = 8,
-    REASON_TASK_SWITCH = 9,
-    REASON_CPUID = 10,
-    REASON_GETSEC = 11,
-    REASON_HLT = 12,
-    REASON_INVD = 13,
-    REASON_RDPMC = 15,
-    REASON_RSM = 17,
-    REASON_VMCALL = 18,
-    REASON_VMCLEAR = 19,
-    REASON_VMLAUNCH = 20,
-    REASON_VMPTRLD = 21,
-    REASON_VMPTRST = 22,
-    REASON_VMREAD = 23,
-    REASON_VMRESUME = 24,
-    REASON_VMWRITE = 25,
-    REASON_VMXOFF = 26,
-    REASON_VMXON = 27,
-    REASON_CR = 28,
-    REASON_IO = 30,
-    REASON_RDMSR = 31,
-    REASON_WRMSR = 32,
-    REASON_MWAIT = 36,
-    REASON_MONITOR = 39,
-    REASON_PAUSE = 40,
-    REASON_TPR_THRESHOLD = 43,
-    REASON_APIC_ACCESS = 44,
-    REASON_EPT_VIOLATION = 48,
-    REASON_INVEPT = 50,
-    REASON_PREEMPTION_TIMER = 52,
-    REASON_INVVPID = 53,
-    REASON_WBINVD = 54,
-    REASON_XSETBV = 55,
-    REASON_APIC_WRITE = 56,
-    REASON_COUNT = 64,
-};
-#define REASON_BASIC        BITS(15, 0)
-#define REASON_ENTRY_FAILED BIT(31)
 
 struct reason {
     u8 kind;
@@ -96,31 +52,16 @@ static const struct reason reasons[REASON_COUNT] = {
     [REASON_XSETBV] = {.kind = EXIT_XSETBV, .counted = true},
 };
 
-static __attribute__((noinline)) bool decode_string_port(u32 qualification, struct vmexit *x)
+static void decode_port(struct vmexit *x)
 {
+    u32 qualification = (u32)vmcs_read(VMCS_EXIT_QUALIFICATION);
+
     x->kind = EXIT_PORT;
     x->length = (u8)vmcs_read32(VMCS_EXIT_LENGTH);
     x->io.size = (u8)((qualification & 7) + 1);
     x->io.port = (u16)(qualification >> 16);
-    x->io.flags =
-        (u8)(IO_STRING | (qualification & BIT(3) ? IO_IN : 0) | (qualification & BIT(5) ? IO_REP : 0));
-    return true;
-}
-
-/*
- * Table 28-5: size - 1 in 2:0, direction 3, string 4, REP 5, port 31:16. IN and OUT are nine of ten exits of
- * a Linux that boots: they go straight to their answer.
- */
-static inline bool port_exit(struct vcpu *vcpu, struct vmexit *x)
-{
-    u32 qualification = (u32)vmcs_read(VMCS_EXIT_QUALIFICATION);
-
-    if (unlikely(qualification & BIT(4)))
-        return decode_string_port(qualification, x);
-    vcpu->exits[EXIT_PORT]++;
-    vcpu->regs.rip += vmcs_read32(VMCS_EXIT_LENGTH);
-    exit_port_plain(vcpu, (u16)(qualification >> 16), (qualification & 7) + 1, qualification & BIT(3));
-    return false;
+    x->io.flags = (u8)((qualification & PORT_IN ? IO_IN : 0) | (qualification & PORT_STRING ? IO_STRING : 0) |
+                       (qualification & PORT_REP ? IO_REP : 0));
 }
 
 /* Table 28-7. */
@@ -131,10 +72,9 @@ static void decode_nested_fault(struct vmexit *x)
     x->kind = EXIT_NESTED_FAULT;
     x->length = 0;
     x->fault.gpa = vmcs_read64(VMCS_GUEST_PHYSICAL);
-    x->fault.write = qualification & BIT(1);
-    x->fault.fetch = qualification & BIT(2);
-    x->fault.present = qualification & BITS(5, 3);
-    x->fault.table_walk = (qualification & BIT(7)) && !(qualification & BIT(8));
+    x->fault.access = (qualification & BIT(1) ? FAULT_WRITE : 0) | (qualification & BIT(2) ? FAULT_FETCH : 0);
+    if ((qualification & BITS(8, 7)) == BIT(7))
+        x->fault.access |= FAULT_TABLE_WALK;
 }
 
 static void decode_raw(u8 kind, u32 reason, struct vmexit *x)
@@ -209,10 +149,12 @@ static inline bool decode(struct vcpu *vcpu, struct vmexit *x)
     u32 reason = vmcs_read32(VMCS_EXIT_REASON);
     const struct reason *row = &reasons[reason & (REASON_COUNT - 1)];
 
-    if (reason == REASON_IO)
-        return port_exit(vcpu, x);
     if (reason == REASON_EPT_VIOLATION) {
         decode_nested_fault(x);
+        return true;
+    }
+    if (reason == REASON_IO) {
+        decode_port(x);
         return true;
     }
     if (unlikely(reason >= REASON_COUNT || row->kind == EXIT_UNKNOWN))
@@ -230,7 +172,6 @@ static void finish_instruction(struct vcpu *vcpu)
     u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
     struct vcpu_event pending;
 
-    vmcs_write(VMCS_GUEST_RIP, vcpu->regs.rip);
     if (blocking & (BLOCKING_STI | BLOCKING_MOV_SS))
         vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(BLOCKING_STI | BLOCKING_MOV_SS));
     if (likely(!(rflags & (RFLAGS_TF | RFLAGS_RF))))
@@ -244,8 +185,8 @@ static void finish_instruction(struct vcpu *vcpu)
 }
 
 /*
- * Called by the world switch after each exit. Afterwards the guest is entered again, unless requests wait:
- * then vmx_prepare_entry is asked.
+ * Called by the world switch after each exit that was no light one. Afterwards the guest is entered again,
+ * unless requests wait: then vmx_prepare_entry is asked.
  */
 void vmx_handle_exit(struct vcpu *vcpu)
 {

@@ -162,7 +162,6 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
 
     vmx_select(vmx);
-    vmcs_write(VMCS_GUEST_RIP, vcpu->regs.rip);
     vmx_apic_update(vcpu);
     vmx_enter_guest(vcpu, vmx->launched);
 }

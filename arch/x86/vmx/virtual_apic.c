@@ -115,8 +115,6 @@ void vmx_apic_decode_access(struct vmexit *x)
     x->kind = EXIT_NESTED_FAULT;
     x->length = 0;
     x->fault.gpa = VCPU_APIC_WINDOW | (qualification & ACCESS_OFFSET);
-    x->fault.write = ACCESS_TYPE(qualification) == ACCESS_WRITE;
-    x->fault.fetch = ACCESS_TYPE(qualification) == ACCESS_FETCH;
-    x->fault.present = false;
-    x->fault.table_walk = false;
+    x->fault.access = (ACCESS_TYPE(qualification) == ACCESS_WRITE ? FAULT_WRITE : 0) |
+                      (ACCESS_TYPE(qualification) == ACCESS_FETCH ? FAULT_FETCH : 0);
 }

@@ -185,8 +185,9 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
  * Segment rights: as vcpu.h describes attributes, but the upper four stand four bits higher; bit 16:
  * unusable.
  */
-#define RIGHTS_LONG     BIT(13)
-#define RIGHTS_UNUSABLE BIT(16)
+#define RIGHTS_PRIVILEGE BITS(6, 5)
+#define RIGHTS_LONG      BIT(13)
+#define RIGHTS_UNUSABLE  BIT(16)
 
 #ifdef LINTEL_HOST_TEST
 u64 vmcs_read_raw(u32 field); /* of the test's own VMCS */

@@ -114,6 +114,9 @@ u64 vmx_cr4_get(void);
 void vmx_efer_set(u64 value);
 bool vmx_cr_exit(struct vcpu *vcpu, struct vmexit *x);
 
+/* exit_light.c */
+u32 vmx_handle_light(struct vcpu *vcpu);
+
 /* exit.c */
 void vmx_handle_exit(struct vcpu *vcpu);
 bool vmx_prepare_entry(struct vcpu *vcpu);
