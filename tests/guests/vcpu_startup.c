@@ -145,6 +145,7 @@ static void all_others(void)
 #define MARK      0x123456789abull
 
 static volatile u64 found_lstar, found_xmm, found_tsc, found_svr, found_dr0, found_timer;
+static volatile bool found; /* not `turns`, which the one before may still be counting */
 
 static void leave_marks(u32 number)
 {
@@ -171,7 +172,8 @@ static void look_for_marks(u32 number)
     found_svr = lapic_read(LAPIC_SVR);
     found_timer = lapic_read(LAPIC_INITIAL);
     found_tsc = rdtsc();
-    vcpus[number].turns++;
+    found = true;
+    vcpu_spin(number);
 }
 
 static void kept(void)
@@ -182,10 +184,9 @@ static void kept(void)
     began_once();
     vcpu_turns(AP);
     before = rdtsc();
-    vcpus[AP].turns = 0;
     vcpu_start(AP, look_for_marks);
     began_once();
-    while (vcpus[AP].turns != 1)
+    while (!found)
         ;
     ok(found_lstar == MARK, "INIT keeps MSRs: LSTAR is %lx", found_lstar);
     ok(found_xmm == MARK, "and XMM registers: XMM0 is %lx", found_xmm);
