@@ -14,7 +14,8 @@ STACK = int(re.search(r'CPU_STACK_SIZE (0x[0-9a-f]+)', (ROOT / 'arch/x86/machine
 # Chains follow one another by pointer: the scheduler's, an exit handler's, a device's, a log sink's.
 CHAIN_MOST = STACK // 4
 # Who may call itself, and how deep: the four levels of a page table.
-RECURSIVE = {'walk_table': 4, 'table_is_empty': 4, 'tables_below_free': 4, 'pages_below_free': 4}
+RECURSIVE = {'walk_table': 4, 'table_is_empty': 4, 'tables_below_free': 4, 'pages_below_free': 4,
+             'twin_agrees': 3}
 RETURN_ADDRESS = 8
 NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*?\\n(\d+) bytes \(([a-z,]+)\)', re.M)
 EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', re.M)

@@ -20,14 +20,14 @@ static gfn_t gfn_of(gpa_t gpa)
 
 /*
  * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given
- * in small pages, and a few above, two of them for the local APIC's window), so that no other VM can take
- * what this one will need to touch its memory.
+ * in small pages, three per GiB with the p2m's tree, and a few above, two of them for the local APIC's
+ * window), so that no other VM can take what this one will need to touch its memory.
  */
-#define TABLES_ABOVE 26
+#define TABLES_ABOVE 34
 
 static u64 tables_of(const struct guest_memory *memory)
 {
-    return 2 * (memory->frames >> 9) + TABLES_ABOVE;
+    return 2 * (memory->frames >> 9) + 3 * (memory->frames >> 18) + TABLES_ABOVE;
 }
 
 static hpa_t table_page_alloc(void *context)
@@ -114,8 +114,7 @@ static void frames_give_back(struct guest_memory *memory)
         mfn = p2m_lookup_slow(&memory->p2m, gfn);
         if (IS_ALIGNED(gfn | mfn, BIT(FRAME_ORDER_2M)) && is_block(memory, gfn, mfn, FRAME_ORDER_2M))
             order = FRAME_ORDER_2M;
-        for (u64 i = 0; i < BIT(order); i++)
-            p2m_set(&memory->p2m, gfn + i, P2M_INVALID);
+        p2m_remove_range(&memory->p2m, gfn, BIT(order));
         frame_free_promised(mfn, order, owner);
         gfn += BIT(order);
     }

@@ -3,7 +3,8 @@
  * A guest's memory: its map, giving at first touch in pages that fit, copying on a guest's word, reset, and
  * the end.
  */
-// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/guest_map.c
+// sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
+// sources: hv/memory/guest_map.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
 #include <stdarg.h>
@@ -245,7 +246,7 @@ static void test_out_of_tables(void **state)
     (void)state;
     assert_int_equal(create(64 * MIB, PAGE_SIZE), 0);
     frame_unpromise(frame_promised(frame_owner_support(1)), frame_owner_support(1));
-    fake_memory_make_short(3); /* for the p2m's three pages */
+    fake_memory_make_short(5); /* for the p2m's five pages */
     assert_int_equal(guest_memory_fault(&memory, 32 * MIB), -ENOMEM);
     assert_int_equal(memory.p2m.present, 1);
     assert_int_equal(mapped_size(32 * MIB), 0);
@@ -258,7 +259,7 @@ static void test_out_of_tables(void **state)
 
     assert_int_equal(create(64 * MIB, PAGE_SIZE), 0);
     frame_unpromise(frame_promised(frame_owner_support(1)), frame_owner_support(1));
-    fake_memory_make_short(2);
+    fake_memory_make_short(4);
     assert_int_equal(guest_memory_fault(&memory, 32 * MIB), -ENOMEM);
     assert_int_equal(memory.p2m.present, 0);
     assert_int_equal(guest_memory_write(&memory, 32 * MIB, "x", 1), -ENOMEM);
