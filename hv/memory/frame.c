@@ -32,8 +32,8 @@
 struct frame {
     u32 next, previous; /* neighbours in the list of free blocks of this order */
     frame_owner_t owner;
-    u8 order; /* in the first frame of a free block; ORDER_NONE in all others */
-    u8 unused;
+    u8 order;    /* in the first frame of a free block; ORDER_NONE in all others */
+    bool marked; /* an audit's */
 };
 _Static_assert(sizeof(struct frame) == 12, "frame metadata costs 12 bytes per frame");
 
@@ -291,6 +291,25 @@ frame_owner_t frame_owner(mfn_t mfn)
     const struct frame_range *range = range_of_mfn(mfn);
 
     return range == NULL ? FRAME_OWNER_NONE : READ_ONCE(frames[index_in_range(range, mfn)].owner);
+}
+
+bool frame_mark(mfn_t mfn, bool marked)
+{
+    const struct frame_range *range = range_of_mfn(mfn);
+    struct frame *frame;
+    bool was;
+
+    if (range == NULL)
+        return false;
+    frame = &frames[index_in_range(range, mfn)];
+    was = frame->marked;
+    frame->marked = marked;
+    return was;
+}
+
+mfn_t frame_end(void)
+{
+    return range_count == 0 ? 0 : ranges[range_count - 1].end;
 }
 
 int frame_promise(u64 count, frame_owner_t owner)

@@ -8,6 +8,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
+#include "hv/memory/memory_audit.h"
 
 #define GUEST_ACCESS (NESTED_READ | NESTED_WRITE | NESTED_EXECUTE)
 
@@ -42,7 +43,15 @@ static void table_page_free(void *context, hpa_t page)
 {
     const struct guest_memory *memory = context;
 
+    flush_debt_check(&memory->flush_debt);
     frame_free_promised(page >> PAGE_SHIFT, 0, frame_owner_support(memory->vm));
+}
+
+static void mapping_removed(void *context)
+{
+    struct guest_memory *memory = context;
+
+    flush_debt_open(&memory->flush_debt);
 }
 
 int guest_memory_create(struct guest_memory *memory, u64 bytes)
@@ -64,6 +73,7 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
     memory->nested.page_alloc = table_page_alloc;
     memory->nested.page_free = table_page_free;
     memory->nested.context = memory;
+    memory->nested.removed = mapping_removed;
     memory->nested.flush = memory->flush;
     memory->nested.flush_context = memory->flush_context;
     status = nested_table_init(&memory->nested);
@@ -78,12 +88,6 @@ fail_p2m:
 fail_tables:
     frame_unpromise(memory->frames, frame_owner_guest(memory->vm));
     return status;
-}
-
-static void flush(struct guest_memory *memory)
-{
-    if (memory->flush != NULL)
-        memory->flush(memory->flush_context);
 }
 
 /* Is [gfn, gfn + 2^order) one aligned block of machine frames? Then it can go back as one. */
@@ -104,6 +108,7 @@ static void frames_give_back(struct guest_memory *memory)
     frame_owner_t owner = frame_owner_guest(memory->vm);
     gfn_t gfn = 0;
 
+    flush_debt_check(&memory->flush_debt);
     for (;;) {
         unsigned order = FRAME_ORDER_4K;
         mfn_t mfn;
@@ -124,8 +129,8 @@ int guest_memory_reset(struct guest_memory *memory)
 {
     /* Giving back costs what was used; the next boot touches, and clears, only what it needs. */
     nested_clear(&memory->nested);
-    flush(memory);
     frames_give_back(memory);
+    guest_memory_prove(memory);
     return 0;
 }
 
@@ -135,8 +140,8 @@ void guest_memory_destroy(struct guest_memory *memory)
 
     if (memory->p2m.top == 0)
         return; /* never created, or destroyed already */
+    guest_memory_prove(memory);
     nested_table_destroy(&memory->nested);
-    flush(memory);
     frames_give_back(memory);
     p2m_destroy(&memory->p2m);
     frame_unpromise(frame_promised(owner), owner);

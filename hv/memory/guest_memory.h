@@ -11,6 +11,7 @@
 #include "arch/x86/machine/nested_paging.h"
 #include "arch/x86/machine/paging.h"
 #include "hv/lib/lock.h"
+#include "hv/memory/flush_debt.h"
 #include "hv/memory/p2m.h"
 
 #define GUEST_REGIONS 8
@@ -34,6 +35,7 @@ struct guest_memory {
     struct spinlock *lock;        /* the VM's; guards p2m, nested and all below */
     void (*flush)(void *context); /* drop this guest's translations from every TLB */
     void *flush_context;
+    struct flush_debt flush_debt;
 };
 
 /*

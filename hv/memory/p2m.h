@@ -80,6 +80,11 @@ static inline bool p2m_is_frame(u64 entry)
     return entry < P2M_IDENTITY;
 }
 
+static inline mfn_t p2m_frame(u64 entry)
+{
+    return entry & ~P2M_IDENTITY;
+}
+
 /*
  * The first guest frame in [gfn, end) of another kind than `kind`, or end: ranges, hole by hole. And the first
  * that holds a frame, which steps over holes by whole tables. Under the VM's lock.

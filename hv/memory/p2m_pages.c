@@ -329,15 +329,18 @@ void p2m_leaf_retire(struct p2m *p2m, gfn_t gfn)
 
 /* ---- the tree against the tables ---- */
 
-static bool twin_agrees(hpa_t page, hpa_t twin, unsigned level)
+/* A wrong number is not followed: it must be a frame of ours, at least. */
+static bool twin_agrees(hpa_t page, hpa_t twin, unsigned level, frame_owner_t support)
 {
     const u64 *entries = phys_to_virt(page), *twins = phys_to_virt(twin);
 
+    if (frame_owner(twin >> PAGE_SHIFT) != support)
+        return false;
     for (unsigned i = 0; i < P2M_ENTRIES; i++) {
         hpa_t below = entries[i] & PTE_ADDRESS, expected = below;
 
         if (level > 1 && !is_shared(below, level - 1)) {
-            if (!twin_agrees(below, twins[i] << PAGE_SHIFT, level - 1))
+            if (!twin_agrees(below, twins[i] << PAGE_SHIFT, level - 1, support))
                 return false;
             continue;
         }
@@ -352,5 +355,5 @@ static bool twin_agrees(hpa_t page, hpa_t twin, unsigned level)
 bool p2m_tree_agrees(const struct p2m *p2m)
 {
     return (p2m->info->generation & 1) == 0 && p2m->info->root == p2m->tree >> PAGE_SHIFT &&
-           twin_agrees(p2m->top, p2m->tree, P2M_LEVELS);
+           twin_agrees(p2m->top, p2m->tree, P2M_LEVELS, p2m->support);
 }

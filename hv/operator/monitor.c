@@ -15,6 +15,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/line_editor.h"
+#include "hv/operator/monitor_memory.h"
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
 #include "hv/operator/shutdown.h"
@@ -189,6 +190,8 @@ static const struct command commands[] = {
     {"vcpu set", "NAME N STATE", "put a vCPU into any power state", vcpu_set_command},
     {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
     {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
+    {"p2m dump", "NAME", "where a VM's memory has frames, holes and identity ranges", p2m_dump_command},
+    {"p2m audit", "NAME", "prove that all that is recorded about its memory agrees", p2m_audit_command},
     {"log", "", "lintel's log, from the oldest line that is kept", log_show},
     {"shutdown", "", "have all VMs end, and power the machine off; twice: at once", shutdown_command},
     {"reboot", "", "have all VMs end, and reset the machine; twice: at once", reboot_command},

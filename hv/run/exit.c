@@ -66,6 +66,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
     if (requests & REQUEST_FLUSH) {
         vcpu_request_done(vcpu, REQUEST_FLUSH);
         engine->tlb_flush(vcpu);
+        flush_debt_settle(&vcpu->vm->memory.flush_debt, vcpu->index);
         fetch_cache_clear(&vcpu->fetch_cache);
     }
     if (requests & REQUEST_NMI)

@@ -41,6 +41,14 @@ static inline u32 exit_light_done(struct vcpu *vcpu, enum exit_kind kind)
  */
 bool exit_prepare_entry(struct vcpu *vcpu);
 
+/* The guest is about to be entered, unless requests say otherwise: a debug build looks for a forgotten flush. */
+static inline void exit_check_entry(struct vcpu *vcpu)
+{
+    struct guest_memory *memory = &vcpu->vm->memory;
+
+    flush_debt_enter(&memory->flush_debt, vcpu->index, memory->lock, &vcpu->requests, REQUEST_FLUSH);
+}
+
 /* Handlers that hv itself provides; exit.c unless said otherwise. */
 /* IN and OUT, by far the commonest exits: light ways of their own, which always answer. exit_io.c */
 u32 exit_in_light(struct vcpu *vcpu, u32 port, u32 size);

@@ -53,6 +53,7 @@ void vcpu_destroy(struct vcpu *vcpu)
     frame_owner_t owner = frame_owner_support(vcpu->vm->index);
 
     engine->vcpu_destroy(vcpu);
+    flush_debt_settle(&vcpu->vm->memory.flush_debt, vcpu->index);
     memory_free(vcpu->fpu, fpu_area_bytes(), owner);
     memory_free(vcpu, sizeof(*vcpu), owner);
 }

@@ -39,8 +39,10 @@ static void vm_flush(void *context)
 {
     struct vm *vm = context;
 
-    for (u32 i = 0; i < vm->vcpu_count; i++)
+    for (u32 i = 0; i < vm->vcpu_count; i++) {
         vcpu_wake(vm->vcpus[i], REQUEST_FLUSH);
+        flush_debt_ask(&vm->memory.flush_debt, i);
+    }
 }
 
 static int memory_build(struct vm *vm, char *why, size_t size)

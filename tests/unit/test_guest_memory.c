@@ -4,7 +4,7 @@
  * the end.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
-// sources: hv/memory/guest_map.c
+// sources: hv/memory/guest_map.c hv/memory/memory_audit.c hv/lib/printf.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
 #include <stdarg.h>

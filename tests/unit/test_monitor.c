@@ -18,6 +18,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
+#include "hv/operator/monitor_memory.h"
 #include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
 #include "tests/unit/fake_engine.h"
@@ -159,6 +160,18 @@ void vm_stop(struct vm *vm, const char *format, ...)
     monitor_vm_ended();
 }
 
+void p2m_dump_command(struct vm *vm, char *const *more)
+{
+    (void)more;
+    note("dump %s;", vm->name);
+}
+
+void p2m_audit_command(struct vm *vm, char *const *more)
+{
+    (void)more;
+    note("audit %s;", vm->name);
+}
+
 void vm_request_reset(struct vm *vm, const char *why)
 {
     note("reset %s: %s;", vm->name, why);
@@ -282,12 +295,14 @@ static void test_refusals(void **state)
         {"", "> "},
         {"   ", "> "},
         {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
-                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, log, shutdown, reboot.\n> "},
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
+                 "p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
-                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, log, shutdown, reboot.\n> "},
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
+                 "p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm list all", "vm list takes no argument; right would be `vm list`.\n> "},

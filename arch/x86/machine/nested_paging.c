@@ -81,6 +81,23 @@ static void page_give_back(struct nested_table *table, hpa_t page)
     table->pages--;
 }
 
+/* Translations that some CPU may remember are wrong from here on, until the flush. */
+static void note_removed(const struct nested_table *table)
+{
+#ifdef LINTEL_DEBUG
+    if (table->removed != NULL)
+        table->removed(table->context);
+#else
+    (void)table;
+#endif
+}
+
+static void flush_all(const struct nested_table *table)
+{
+    if (table->flush != NULL)
+        table->flush(table->flush_context);
+}
+
 /* Give back all tables below the table `page` of `level`; as deep as there are levels. */
 static void tables_below_free(struct nested_table *table, hpa_t page, unsigned level)
 {
@@ -145,6 +162,8 @@ void nested_clear(struct nested_table *table)
         if (!is_present(table, entry))
             continue;
         entry_publish(&entries[i], 0);
+        note_removed(table);
+        flush_all(table);
         tables_below_free(table, entry & PTE_ADDRESS, level - 1);
         page_give_back(table, entry & PTE_ADDRESS);
     }
@@ -191,8 +210,8 @@ static int table_replace(struct nested_table *table, u64 *slot, u64 leaf, unsign
     if (!table_is_empty(table, old, level - 1))
         return -EEXIST;
     entry_publish(slot, leaf);
-    if (table->flush != NULL)
-        table->flush(table->flush_context); /* a CPU may still know the way to the old table */
+    note_removed(table);
+    flush_all(table); /* a CPU may still know the way to the old table */
     tables_below_free(table, old, level - 1);
     page_give_back(table, old);
     return 0;
@@ -300,6 +319,7 @@ int nested_unmap(struct nested_table *table, gpa_t gpa)
             return -ENOMEM;
     }
     entry_publish(slot, entry);
+    note_removed(table);
     return 0;
 }
 
@@ -322,4 +342,22 @@ int nested_lookup(const struct nested_table *table, gpa_t gpa, hpa_t *hpa, u64 *
     if ((entry & format->execute) == format->execute && (entry & format->no_execute) == 0)
         *access |= NESTED_EXECUTE;
     return 0;
+}
+
+int nested_next(const struct nested_table *table, gpa_t *gpa, hpa_t *hpa, u64 *size)
+{
+    unsigned level;
+
+    while (*gpa >> level_shift(table->format->levels) == 0) {
+        u64 entry = *slot_find(table, *gpa, LEVEL_4K, &level);
+
+        *size = BIT(level_shift(level));
+        *gpa = ALIGN_DOWN(*gpa, *size);
+        if (is_present(table, entry)) {
+            *hpa = entry & PTE_ADDRESS & ~(*size - 1);
+            return 0;
+        }
+        *gpa += *size;
+    }
+    return -ENOENT;
 }

@@ -34,6 +34,7 @@ struct nested_table {
     void *context;
     void (*flush)(void *flush_context); /* drop what any CPU remembers of these tables; NULL: none can */
     void *flush_context;
+    void (*removed)(void *context); /* debug builds: a mapping has gone, so that flush is due; or NULL */
     u64 *recent;      /* the last-level table that was changed last, and which 2 MiB it stands for: */
     gpa_t recent_gpa; /* touches in a row need no walk; NULL: none */
     u64 pages;        /* tables in use, the root among them */
@@ -54,10 +55,13 @@ int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 a
  * (splitting).
  */
 int nested_unmap(struct nested_table *table, gpa_t gpa);
-/* Remove everything, keep the root; the caller flushes. */
+/* Remove everything, keep the root; flushes before tables are freed. */
 void nested_clear(struct nested_table *table);
 
 /* Tell the leaf that covers gpa: 0 and hpa of that very byte, page size, access; or -ENOENT. */
 int nested_lookup(const struct nested_table *table, gpa_t gpa, hpa_t *hpa, u64 *size, u64 *access);
+
+/* The first leaf that covers *gpa or lies above: 0 with *gpa its first byte, or -ENOENT. For audits. */
+int nested_next(const struct nested_table *table, gpa_t *gpa, hpa_t *hpa, u64 *size);
 
 #endif

@@ -274,6 +274,7 @@ void svm_handle_exit(struct vcpu *vcpu)
             finish_instruction(vcpu);
     }
     svm_clean_check(svm);
+    exit_check_entry(vcpu);
 }
 
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
@@ -289,8 +290,10 @@ bool svm_prepare_entry(struct vcpu *vcpu)
     if (vmcb_v_intr(svm_of(vcpu)) & V_IRQ)
         host_lapic_look_again();
     enter = exit_prepare_entry(vcpu);
-    if (enter)
+    if (enter) {
         svm_flush_due(svm_of(vcpu));
+        exit_check_entry(vcpu);
+    }
     svm_clean_check(svm_of(vcpu));
     return enter;
 }

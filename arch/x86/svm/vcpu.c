@@ -11,7 +11,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
-#include "hv/run/vm.h"
+#include "hv/run/exit.h"
 
 struct intercept {
     u8 word; /* 1: offset 0x0c, 2: offset 0x10 */
@@ -139,6 +139,7 @@ void svm_vcpu_run(struct vcpu *vcpu)
     struct svm_vcpu *svm = svm_of(vcpu);
 
     svm_flush_due(svm);
+    exit_check_entry(vcpu);
     svm_enter_guest(vcpu, svm_vmcb_hpa(svm));
 }
 

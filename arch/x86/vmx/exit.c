@@ -209,6 +209,7 @@ void vmx_handle_exit(struct vcpu *vcpu)
      */
     if (unlikely(held))
         cpu_take_interrupts();
+    exit_check_entry(vcpu);
 }
 
 /* Called by the world switch when requests wait after an exit. Returns whether to enter the guest again. */
@@ -219,6 +220,8 @@ bool vmx_prepare_entry(struct vcpu *vcpu)
     vmx_of(vcpu)->launched = true;
     again = exit_prepare_entry(vcpu);
     vmx_apic_update(vcpu);
+    if (again)
+        exit_check_entry(vcpu);
     return again;
 }
 

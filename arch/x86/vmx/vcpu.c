@@ -7,7 +7,7 @@
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
-#include "hv/run/vm.h"
+#include "hv/run/exit.h"
 
 #define MSR_STAR           0xc0000081
 #define MSR_LSTAR          0xc0000082
@@ -163,6 +163,7 @@ void vmx_vcpu_run(struct vcpu *vcpu)
 
     vmx_select(vmx);
     vmx_apic_update(vcpu);
+    exit_check_entry(vcpu);
     vmx_enter_guest(vcpu, vmx->launched);
 }
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* The audit of a guest's memory (contract in the header). Any CPU; vCPUs may run meanwhile. */
+#include "hv/memory/memory_audit.h"
+
+#include "hv/lib/errno.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
+
+/* What is being written: the first difference. */
+struct finding {
+    char *why;
+    size_t size;
+};
+
+#define DIFFER(finding, ...) (snprintf((finding)->why, (finding)->size, __VA_ARGS__), -EINVAL)
+
+typedef unsigned long long ull;
+
+/* One frame of the list: whose it is, and that it stands there once. */
+static int frame_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, struct finding *finding)
+{
+    if (frame_owner(mfn) != frame_owner_guest(memory->vm))
+        return DIFFER(finding, "guest frame %#llx has machine frame %#llx, which owner %u has", (ull)gfn,
+                      (ull)mfn, frame_owner(mfn));
+    if (!guest_memory_is_ram(memory, gfn << PAGE_SHIFT))
+        return DIFFER(finding, "guest frame %#llx has a machine frame, where the memory map has no RAM",
+                      (ull)gfn);
+    if (frame_mark(mfn, true))
+        return DIFFER(finding, "machine frame %#llx stands in the list twice, at guest frame %#llx again",
+                      (ull)mfn, (ull)gfn);
+    return 0;
+}
+
+static void marks_clear(const struct p2m *p2m)
+{
+    for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++)
+        frame_mark(p2m_lookup_slow(p2m, gfn), false);
+}
+
+static int frames_check(const struct guest_memory *memory, struct finding *finding)
+{
+    const struct p2m *p2m = &memory->p2m;
+    u64 owned = frame_owned(frame_owner_guest(memory->vm)), found = 0;
+
+    for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++, found++) {
+        int error = frame_check(memory, gfn, p2m_lookup_slow(p2m, gfn), finding);
+
+        if (error)
+            return error;
+    }
+    if (found != p2m->present)
+        return DIFFER(finding, "the list holds %llu frames and counts %llu", (ull)found, (ull)p2m->present);
+    if (found != owned)
+        return DIFFER(finding, "the list holds %llu frames, but the VM owns %llu", (ull)found, (ull)owned);
+    return 0;
+}
+
+/* Identity ranges show the guest what no owner has as RAM. */
+static int identity_check(const struct p2m *p2m, struct finding *finding)
+{
+    gfn_t gfn = 0;
+
+    while (gfn < P2M_GFN_LIMIT) {
+        enum p2m_kind kind = p2m_classify(p2m, gfn);
+        gfn_t end = p2m_kind_end(p2m, gfn, P2M_GFN_LIMIT, kind);
+
+        for (mfn_t mfn = gfn; kind == P2M_KIND_IDENTITY && mfn < end && mfn < frame_end(); mfn++)
+            if (frame_owner(mfn) != FRAME_OWNER_NONE)
+                return DIFFER(finding, "machine frame %#llx of an identity range is RAM of owner %u",
+                              (ull)mfn, frame_owner(mfn));
+        gfn = end;
+    }
+    return 0;
+}
+
+/* A page of lintel's that guest_memory_show_window put where the list has a hole. */
+static bool is_window(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa)
+{
+    return !guest_memory_is_ram(memory, gpa) &&
+           frame_owner(hpa >> PAGE_SHIFT) == frame_owner_support(memory->vm);
+}
+
+/* One leaf of the nested tables against the entries of the list that it covers. */
+static int leaf_check(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa, u64 size,
+                      struct finding *finding)
+{
+    for (u64 at = 0; at < size; at += PAGE_SIZE) {
+        u64 entry = p2m_lookup_slow(&memory->p2m, (gpa + at) >> PAGE_SHIFT);
+
+        if (entry == P2M_INVALID && is_window(memory, gpa + at, hpa + at))
+            continue;
+        if (entry == P2M_INVALID || p2m_frame(entry) != (hpa + at) >> PAGE_SHIFT)
+            return DIFFER(finding, "gpa %#llx is mapped to machine frame %#llx, but the list has %#llx",
+                          (ull)(gpa + at), (ull)(hpa + at) >> PAGE_SHIFT, (ull)entry);
+    }
+    return 0;
+}
+
+static int nested_check(const struct guest_memory *memory, struct finding *finding)
+{
+    gpa_t gpa = 0;
+    hpa_t hpa;
+    u64 size;
+
+    while (nested_next(&memory->nested, &gpa, &hpa, &size) == 0) {
+        int error = leaf_check(memory, gpa, hpa, size, finding);
+
+        if (error)
+            return error;
+        gpa += size;
+    }
+    return 0;
+}
+
+static int audit(const struct guest_memory *memory, struct finding *finding)
+{
+    int error = frames_check(memory, finding);
+
+    marks_clear(&memory->p2m);
+    if (!error)
+        error = identity_check(&memory->p2m, finding);
+    if (!error)
+        error = nested_check(memory, finding);
+    if (!error && !p2m_tree_agrees(&memory->p2m))
+        error = DIFFER(finding, "the tree of machine frames differs from the list");
+    return error;
+}
+
+int guest_memory_audit(struct guest_memory *memory, char *why, size_t size)
+{
+    struct finding finding = {why, size};
+    int error;
+
+    spinlock_take(memory->lock);
+    error = audit(memory, &finding);
+    spinlock_release(memory->lock);
+    return error;
+}
+
+#ifdef LINTEL_DEBUG
+void guest_memory_prove(struct guest_memory *memory)
+{
+    char why[160];
+
+    if (guest_memory_audit(memory, why, sizeof(why)))
+        panic("the memory of VM %u: %s", memory->vm, why);
+}
+#endif

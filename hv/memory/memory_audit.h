@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The proof that everything lintel says about a guest's memory says the same: p2m, nested tables, owners of
+ * frames, the tree. The monitor's `p2m audit`; a debug build asks after what changes much. Takes the VM's
+ * lock.
+ */
+#ifndef HV_MEMORY_MEMORY_AUDIT_H
+#define HV_MEMORY_MEMORY_AUDIT_H
+
+#include "hv/memory/guest_memory.h"
+
+/*
+ * 0: every nested entry equals its p2m entry (nested tables may lack entries, and show a window), every frame of the p2m has this
+ * VM as owner and stands there once, in RAM of the memory map, every frame the VM owns stands there, identity
+ * ranges have no RAM of anybody else's, the tree agrees. -EINVAL: one sentence in why.
+ */
+int guest_memory_audit(struct guest_memory *memory, char *why, size_t size);
+
+/* The same in a debug build, where a difference is a panic. */
+#ifdef LINTEL_DEBUG
+void guest_memory_prove(struct guest_memory *memory);
+#else
+static inline void guest_memory_prove(struct guest_memory *memory)
+{
+    (void)memory;
+}
+#endif
+
+#endif
