@@ -77,7 +77,7 @@ RUN_PACKAGES := $(SHARED)/.packages-run
 # What runs once, or when a person types, is compiled for size.
 COLD := $(filter boot/% guest/load/% drivers/acpi% drivers/power% hv/operator/config% hv/operator/monitor% \
 	hv/operator/line_editor% arch/x86/%/features.c arch/x86/vmx/entry_checks.c arch/x86/machine/exception_report.c \
-	arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/cpu.c hv/run/vm.c hv/run/vcpu_dump.c,$(C))
+	arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/cpu.c hv/run/vm.c hv/run/vcpu_dump.c hv/memory/memory_audit.c,$(C))
 $(COLD:%.c=$(BUILD)/%.o): CFLAGS += -Os
 
 .PHONY: all

@@ -39,14 +39,12 @@ void p2m_window_forget(const struct p2m *p2m, gfn_t gfn);
 /* Around each change: readers of memory images see an odd generation meanwhile. x86 keeps stores in order. */
 static inline void p2m_change_begin(struct p2m *p2m)
 {
-    WRITE_ONCE(p2m->info->generation, p2m->info->generation + 1);
-    asm volatile("" : : : "memory");
+    asm volatile("incq %0" : "+m"(p2m->info->generation) : : "memory");
 }
 
 static inline void p2m_change_end(struct p2m *p2m)
 {
-    asm volatile("" : : : "memory");
-    WRITE_ONCE(p2m->info->generation, p2m->info->generation + 1);
+    asm volatile("incq %0" : "+m"(p2m->info->generation) : : "memory");
 }
 
 #endif

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""What the operator can ask about guests' memory, of a Debian guest at work, at its resets and after its end."""
+import re
+
+import pytest
+from support import PROMPT, debian_keys, run_in_guest, run_in_monitor, shut_down, to_monitor
+from tiny_guests import PAIRS
+
+RANGE = re.compile(r'^  ([0-9a-f]{12}) - ([0-9a-f]{12}) +([0-9]+) KiB  (given|RAM not given|hole|identity)$', re.M)
+
+
+def audit(machine, name):
+    """The proof's result: so many frames agree."""
+    said = run_in_monitor(machine, 'p2m audit ' + name)
+    frames = re.search(r'VM %s: list, nested tables, owners of frames and tree agree about ([0-9]+) frames' % name, said)
+    assert frames, said
+    return int(frames.group(1))
+
+
+def dump(machine, name):
+    """Ranges as (start, end, kind): they cover all of the 48 bits, each another kind than the one before."""
+    said = run_in_monitor(machine, 'p2m dump ' + name)
+    ranges = [(int(start, 16), int(end, 16) + 1, kind) for start, end, _, kind in RANGE.findall(said)]
+    assert ranges and ranges[0][0] == 0, said
+    if 'ranges more' not in said:
+        assert ranges[-1][1] == 1 << 48, said
+    for before, after in zip(ranges, ranges[1:]):
+        assert before[1] == after[0] and before[2] != after[2], said
+    return ranges
+
+
+def kind_at(ranges, address):
+    return next(kind for start, end, kind in ranges if start <= address < end)
+
+
+def test_a_debian_guest_agrees(emulator):
+    machine = emulator({'vm debian': debian_keys(memory='4G', pages='2m')}, memory='5G')
+    machine.expect(PROMPT)
+    to_monitor(machine)
+    before = audit(machine, 'debian')
+    ranges = dump(machine, 'debian')
+    assert kind_at(ranges, 0x1000000) == 'given'            # the kernel
+    assert kind_at(ranges, 0xa0000) == kind_at(ranges, 0xc0000000) == 'hole'
+    assert kind_at(ranges, 5 << 30) == 'hole'
+    assert {kind for _, _, kind in ranges} == {'given', 'RAM not given', 'hole'}
+    machine.sendline('console debian')
+    machine.expect(PROMPT)
+    run_in_guest(machine, 'head -c 64m /dev/zero > /tmp/x')
+    to_monitor(machine)
+    assert audit(machine, 'debian') >= before + 64 * 256 - 512
+    assert 'VM debian: reset' in run_in_monitor(machine, 'vm reset debian')
+    audit(machine, 'debian')
+    assert shut_down(machine) == 0
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_tiny_guests_agree(pair, emulator):
+    """On every engine's tables; a VM that does not run has none."""
+    machine = emulator({'vm spin': {'kernel': 'spin_cli.elf', 'memory': '64M', 'pages': '4k'},
+                        'vm tiny': {'kernel': 'halt.elf', 'memory': '80M'}}, **PAIRS[pair])
+    machine.expect('VM tiny: has halted for good')
+    to_monitor(machine)
+    assert audit(machine, 'spin') > 0
+    dump(machine, 'spin')
+    assert 'VM tiny has no memory: it does not run.' in run_in_monitor(machine, 'p2m audit tiny')
+    assert shut_down(machine) == 0
