@@ -221,6 +221,11 @@ static void cpus_start(void)
     boot_memory_free_start_page();
 }
 
+static void windows_flush(void)
+{
+    sched_call_all(p2m_windows_forget);
+}
+
 /* What the start cost and what lintel took, for docs and benchmarks. */
 static void say_ready(u64 entry, u32 running)
 {
@@ -247,6 +252,7 @@ NORETURN void boot_main(u32 magic, u32 tags)
     cpus_start();
     if (p2m_global_init())
         refuse("there is not even memory for the shared pages of p2m lists");
+    p2m_set_flush_hook(windows_flush);
     machine = &guest_machine_ops;
     rtc_wall_clock_seconds = wall_clock_seconds;
     config_read();

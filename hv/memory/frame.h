@@ -58,7 +58,7 @@ mfn_t frame_alloc(unsigned order, frame_owner_t owner);
 /* Give back what owner got, whole or any aligned part of it. */
 void frame_free(mfn_t mfn, unsigned order, frame_owner_t owner);
 frame_owner_t frame_owner(mfn_t mfn);
-/* One bit of an audit's own per frame of RAM: set it, or clear it; what it was. Under a lock of the owner's. */
+/* One bit of an audit's own per frame of RAM: set or clear it; what it was. Under a lock of the owner's. */
 bool frame_mark(mfn_t mfn, bool marked);
 mfn_t frame_end(void); /* no RAM from here on */
 

@@ -130,6 +130,7 @@ int guest_memory_reset(struct guest_memory *memory)
     /* Giving back costs what was used; the next boot touches, and clears, only what it needs. */
     nested_clear(&memory->nested);
     frames_give_back(memory);
+    p2m_collect(&memory->p2m, memory->lock);
     guest_memory_prove(memory);
     return 0;
 }

@@ -33,15 +33,6 @@ static void entry_set(struct p2m *p2m, u64 *slot, u64 entry)
     __atomic_store_n(slot, entry, __ATOMIC_RELEASE);
 }
 
-/* Every entry missing? Those behind gfn are looked at first: in a leaf that is used, one of them tells. */
-static bool leaf_is_empty(hpa_t leaf, gfn_t gfn)
-{
-    for (u64 i = 1; i <= P2M_ENTRIES; i++)
-        if (*p2m_slot(leaf, gfn + i, 0) != P2M_INVALID)
-            return false;
-    return true;
-}
-
 int p2m_set(struct p2m *p2m, gfn_t gfn, u64 entry)
 {
     hpa_t leaf;
@@ -55,8 +46,6 @@ int p2m_set(struct p2m *p2m, gfn_t gfn, u64 entry)
         return -ENOMEM;
     p2m_change_begin(p2m);
     entry_set(p2m, p2m_slot(leaf, gfn, 0), entry);
-    if (entry == P2M_INVALID && leaf_is_empty(leaf, gfn))
-        p2m_leaf_retire(p2m, gfn);
     p2m_change_end(p2m);
     return 0;
 }
@@ -117,9 +106,8 @@ void p2m_remove_range(struct p2m *p2m, gfn_t gfn, u64 count)
         gfn_t stop = MIN(end, leaf_end(gfn));
 
         for (gfn_t at = gfn; at < stop; at++)
-            entry_set(p2m, p2m_slot(leaf, at, 0), P2M_INVALID);
-        if (leaf_is_empty(leaf, gfn))
-            p2m_leaf_retire(p2m, gfn);
+            __atomic_store_n(p2m_slot(leaf, at, 0), P2M_INVALID, __ATOMIC_RELEASE);
+        p2m->present -= stop - gfn;
         gfn = stop;
     }
     p2m_change_end(p2m);

@@ -11,6 +11,7 @@
 #ifndef HV_MEMORY_P2M_H
 #define HV_MEMORY_P2M_H
 
+#include "hv/lib/lock.h"
 #include "hv/memory/frame.h"
 
 #define P2M_INVALID   (~0ull) /* missing: a hole, or RAM not given now */
@@ -18,7 +19,6 @@
 #define P2M_GFN_LIMIT BIT(36)
 #define P2M_LEVELS    3u /* of page tables above the list's pages, and of the tree */
 #define P2M_ENTRIES   512ull
-#define P2M_RETIRED   16u /* pages that wait for a flush of lintel's own TLBs */
 
 /* What a reader of memory images finds; one page per VM. */
 struct p2m_info {
@@ -42,17 +42,27 @@ struct p2m {
     struct p2m_info *info;
     gfn_t recent; /* gfn >> 9 of the leaf that was changed last: touches in a row need no walk */
     hpa_t recent_leaf;
-    u64 pages;                  /* private pages in use: leaves, tables, tree, info page */
-    u64 present;                /* entries that hold a frame; identity ranges are not counted */
-    hpa_t retired[P2M_RETIRED]; /* leaves that have become empty; some TLB may still know them */
-    u32 retired_count;
+    u64 pages;   /* private pages in use: leaves, tables, tree, info page */
+    u64 present; /* entries that hold a frame; identity ranges are not counted */
 };
 
 /* Once at boot, before any p2m_init: make the shared pages of holes. 0 or -ENOMEM. */
 int p2m_global_init(void);
 
+/*
+ * Who makes every CPU's TLB forget what it knows of windows; done on return. Boot CPU, once, before more than
+ * one CPU reads a list. Without it this CPU alone does. The hook is called on the boot CPU, as work, with no
+ * lock held.
+ */
+void p2m_set_flush_hook(void (*flush)(void));
+/* What the hook does on each CPU. */
+void p2m_windows_forget(void);
+
 int p2m_init(struct p2m *p2m, u32 window, frame_owner_t support); /* 0 or -ENOMEM */
+/* Boot CPU, as work, no lock held; as for p2m_collect. */
 void p2m_destroy(struct p2m *p2m);
+/* Give back the leaves that have become empty. lock is the VM's: taken, not held while TLBs are flushed. */
+void p2m_collect(struct p2m *p2m, struct spinlock *lock);
 
 /*
  * The entry as the window shows it: a machine frame, perhaps with P2M_IDENTITY; or P2M_INVALID, which
@@ -65,8 +75,8 @@ static inline u64 p2m_lookup(const struct p2m *p2m, gfn_t gfn)
 
 /*
  * The same from the tables themselves, whose entries tell missing from identity. Who finds nothing in the
- * window and wants to act on it asks here, also since this CPU's TLB may still lead to a shared page of holes.
- * Any CPU, no lock; under the VM's lock the answer stays true.
+ * window and wants to act on it asks here, also since this CPU's TLB may still lead to a shared page of
+ * holes. Any CPU, no lock; under the VM's lock the answer stays true.
  */
 u64 p2m_lookup_slow(const struct p2m *p2m, gfn_t gfn);
 
@@ -86,8 +96,8 @@ static inline mfn_t p2m_frame(u64 entry)
 }
 
 /*
- * The first guest frame in [gfn, end) of another kind than `kind`, or end: ranges, hole by hole. And the first
- * that holds a frame, which steps over holes by whole tables. Under the VM's lock.
+ * The first guest frame in [gfn, end) of another kind than `kind`, or end: ranges, hole by hole. And the
+ * first that holds a frame, which steps over holes by whole tables. Under the VM's lock.
  */
 gfn_t p2m_kind_end(const struct p2m *p2m, gfn_t gfn, gfn_t end, enum p2m_kind kind);
 gfn_t p2m_next_present(const struct p2m *p2m, gfn_t gfn, gfn_t end);
@@ -98,7 +108,7 @@ int p2m_set(struct p2m *p2m, gfn_t gfn, u64 entry);
 int p2m_add(struct p2m *p2m, gfn_t gfn, u64 entry);
 /* count entries of consecutive frames from mfn; all or nothing. */
 int p2m_set_range(struct p2m *p2m, gfn_t gfn, mfn_t mfn, u64 count);
-/* Remove count entries that hold frames. Cannot fail. A leaf that becomes empty is given back. */
+/* Remove count entries that hold frames. Cannot fail. */
 void p2m_remove_range(struct p2m *p2m, gfn_t gfn, u64 count);
 /*
  * Make a range identity, wherever it starts and ends: whole tables of it are shared. -EEXIST when a frame is

@@ -12,7 +12,8 @@
  * harmless: who misses asks p2m_lookup_slow before he acts, and that walks the tables themselves.
  *
  * The other way round it is not: an empty leaf that were given away while some TLB still leads to it would
- * show its new owner's data as frames. It retires first, empty as it is, until all TLBs were flushed.
+ * show its new owner's data as frames. So it is taken out of the tables, empty as it is, and given away when
+ * all TLBs were flushed: p2m_collect, between turns of vCPUs.
  */
 #include "hv/memory/p2m_pages.h"
 
@@ -52,6 +53,18 @@ static void window_forget_all(void)
     write_cr3(read_cr3());
 }
 #endif
+
+void p2m_windows_forget(void)
+{
+    window_forget_all();
+}
+
+static void (*flush_hook)(void) = p2m_windows_forget;
+
+void p2m_set_flush_hook(void (*flush)(void))
+{
+    flush_hook = flush;
+}
 
 void p2m_window_forget(const struct p2m *p2m, gfn_t gfn)
 {
@@ -169,22 +182,12 @@ static void pages_below_free(struct p2m *p2m, hpa_t page, hpa_t tree, unsigned l
     }
 }
 
-/* No TLB knows the retired leaves any more: the frames go back to the promise they may have come from. */
-static void retired_free(struct p2m *p2m)
-{
-    window_forget_all();
-    while (p2m->retired_count > 0) {
-        frame_free_promised(p2m->retired[--p2m->retired_count] >> PAGE_SHIFT, 0, p2m->support);
-        p2m->pages--;
-    }
-}
-
 void p2m_destroy(struct p2m *p2m)
 {
     if (p2m->top == 0)
         return;
     paging_set_window(p2m->window, 0);
-    retired_free(p2m); /* flushes, before anybody else has the frames */
+    flush_hook(); /* before anybody else has the frames */
     memset(p2m->info, 0, sizeof(*p2m->info));
     pages_below_free(p2m, p2m->top, p2m->tree, P2M_LEVELS);
     page_free(p2m, p2m->top);
@@ -315,16 +318,65 @@ void p2m_hole_set(struct p2m *p2m, hpa_t page, gfn_t gfn, unsigned level, enum p
     page_link(p2m, page, gfn, level, shared_pages[hole][level - 1], shared_tree[hole][level - 1]);
 }
 
-void p2m_leaf_retire(struct p2m *p2m, gfn_t gfn)
-{
-    hpa_t table = window_page(p2m, gfn, 1);
+/* ---- empty leaves ---- */
 
-    if (p2m->retired_count == P2M_RETIRED)
-        retired_free(p2m);
-    p2m->retired[p2m->retired_count++] = *p2m_slot(table, gfn, 1) & PTE_ADDRESS;
+#define COLLECTED_AT_ONCE 32u
+
+static bool leaf_is_empty(hpa_t leaf)
+{
+    const u64 *entries = phys_to_virt(leaf);
+
+    for (unsigned i = 0; i < P2M_ENTRIES; i++)
+        if (entries[i] != P2M_INVALID)
+            return false;
+    return true;
+}
+
+static void leaf_take_out(struct p2m *p2m, gfn_t gfn)
+{
+    p2m_change_begin(p2m);
+    p2m_hole_set(p2m, window_page(p2m, gfn, 1), gfn, 1, HOLE_MISSING);
     p2m->recent = P2M_INVALID;
-    p2m_hole_set(p2m, table, gfn, 1, HOLE_MISSING);
-    p2m_window_forget(p2m, gfn);
+    p2m->pages--;
+    p2m_change_end(p2m);
+}
+
+/* Empty leaves from *gfn on, up to as many as there is room for; how many. Lock held. */
+static unsigned leaves_take_out(struct p2m *p2m, gfn_t *gfn, hpa_t leaves[COLLECTED_AT_ONCE])
+{
+    unsigned count = 0;
+
+    while (*gfn < P2M_GFN_LIMIT && count < COLLECTED_AT_ONCE) {
+        enum p2m_hole hole;
+        unsigned level;
+        hpa_t page = p2m_page_find(p2m, *gfn, &level, &hole);
+
+        if (level == 0 && leaf_is_empty(page)) {
+            leaf_take_out(p2m, *gfn);
+            leaves[count++] = page;
+        }
+        level = MAX(level, 1u);
+        *gfn = ALIGN_DOWN(*gfn, LEVEL_FRAMES(level)) + LEVEL_FRAMES(level);
+    }
+    return count;
+}
+
+void p2m_collect(struct p2m *p2m, struct spinlock *lock)
+{
+    hpa_t leaves[COLLECTED_AT_ONCE];
+    gfn_t gfn = 0;
+
+    while (gfn < P2M_GFN_LIMIT) {
+        unsigned count;
+
+        spinlock_take(lock);
+        count = leaves_take_out(p2m, &gfn, leaves);
+        spinlock_release(lock);
+        if (count > 0)
+            flush_hook();
+        while (count > 0)
+            frame_free_promised(leaves[--count] >> PAGE_SHIFT, 0, p2m->support);
+    }
 }
 
 /* ---- the tree against the tables ---- */

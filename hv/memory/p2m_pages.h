@@ -31,8 +31,6 @@ hpa_t p2m_page_find(const struct p2m *p2m, gfn_t gfn, unsigned *level, enum p2m_
 hpa_t p2m_page_make(struct p2m *p2m, gfn_t gfn, unsigned target);
 /* Let the entry for gfn in the private `page` of `level` (not 0) point to a shared hole. */
 void p2m_hole_set(struct p2m *p2m, hpa_t page, gfn_t gfn, unsigned level, enum p2m_hole hole);
-/* The leaf of gfn is empty: a hole stands for it again, and the page goes back when no TLB knows it. */
-void p2m_leaf_retire(struct p2m *p2m, gfn_t gfn);
 /* This CPU's TLB forgets what leads to gfn's entry. */
 void p2m_window_forget(const struct p2m *p2m, gfn_t gfn);
 

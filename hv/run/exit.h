@@ -41,7 +41,7 @@ static inline u32 exit_light_done(struct vcpu *vcpu, enum exit_kind kind)
  */
 bool exit_prepare_entry(struct vcpu *vcpu);
 
-/* The guest is about to be entered, unless requests say otherwise: a debug build looks for a forgotten flush. */
+/* The guest is about to be entered, unless a request waits: a debug build looks for forgotten flushes. */
 static inline void exit_check_entry(struct vcpu *vcpu)
 {
     struct guest_memory *memory = &vcpu->vm->memory;

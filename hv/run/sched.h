@@ -65,6 +65,8 @@ void sched_call(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu, void *con
  * Boot CPU, as work, no lock held.
  */
 void sched_pass_all(void);
+/* Run function on every CPU, between two turns, and wait for the ends. As above. */
+void sched_call_all(void (*function)(void));
 
 /* The running vCPU offers its CPU, if anybody waits for it; rather to a vCPU of its own VM. Own CPU. */
 void sched_vcpu_yield(struct vcpu *vcpu);

@@ -56,6 +56,7 @@ struct call {
     struct vcpu *vcpu;
     void (*function)(struct vcpu *vcpu, void *context);
     void *context;
+    void (*each)(void); /* the same, of no vCPU */
     bool done;
 };
 
@@ -65,6 +66,8 @@ static void call_run(struct sched_work *work)
 
     if (call->function)
         call->function(call->vcpu, call->context);
+    if (call->each)
+        call->each();
     __atomic_store_n(&call->done, true, __ATOMIC_RELEASE); /* the caller's stack is not ours from here on */
 }
 
@@ -92,12 +95,23 @@ void sched_call(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu, void *con
     vcpu_release(vcpu);
 }
 
-void sched_pass_all(void)
+static void call_others(void (*function)(void))
 {
     assert(cpu_this()->index == 0);
     for (u32 i = 1; i < cpu_count; i++) {
-        struct call nothing = {.function = NULL};
+        struct call call = {.each = function};
 
-        call_on(i, &nothing);
+        call_on(i, &call);
     }
+}
+
+void sched_pass_all(void)
+{
+    call_others(NULL);
+}
+
+void sched_call_all(void (*function)(void))
+{
+    call_others(function);
+    function();
 }
