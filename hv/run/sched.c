@@ -86,6 +86,7 @@ static void start_turn(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     queue_take(cpu, vcpu, now);
     vcpu->sched.started = now;
     cpu->running = vcpu;
+    WRITE_ONCE(cpu->load, cpu->load + vcpu->vm->config->weight);
     cpu->yielded = NULL;
     cpu->yielded_vm = NULL;
     if (virtual_before(cpu->virtual_time, vcpu->sched.virtual_time))
@@ -217,6 +218,7 @@ static void end_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
     if (!cpu->waiting && virtual_before(cpu->virtual_time, vcpu->sched.virtual_time))
         cpu->virtual_time = vcpu->sched.virtual_time;
     cpu->running = NULL;
+    WRITE_ONCE(cpu->load, cpu->load - vcpu->vm->config->weight);
     if (may_queue(cpu, vcpu))
         queue_insert(cpu, vcpu, now);
     spinlock_release(&cpu->lock);
@@ -228,6 +230,7 @@ bool sched_round(void)
     struct vcpu *vcpu;
 
     work_run(cpu);
+    balance(cpu);
     vcpu = choose_anywhere(cpu);
     if (!vcpu)
         return false;

@@ -23,6 +23,7 @@ struct sched_cpu {
     struct spinlock lock ALIGNED(64);
     struct list_node queue; /* vCPUs that wait for the CPU */
     u32 waiting;            /* how many; looked at without the lock, too */
+    u32 load;               /* the weights of those who wait and of the one that runs; likewise */
     struct list_node work;
 
     /* Written by this CPU alone, so that looking whether a vCPU runs here costs its exits nothing. */
@@ -33,6 +34,7 @@ struct sched_cpu {
     const struct vm *yielded_vm;
     u64 virtual_time; /* of the vCPU chosen last: where a woken one starts */
     u64 idle_ticks;
+    u64 balanced_at; /* when a vCPU was handed from or to it, to even the load; hint, no lock */
 
     struct timer_queue timers ALIGNED(64);
     struct timer slice;  /* end of the turn of the one that runs */

@@ -9,6 +9,8 @@
 #include "hv/lib/panic.h"
 #include "hv/run/sched_private.h"
 
+#define BALANCE_US 100000
+
 /*
  * One bit per CPU that has nothing to do and has found nothing in others' queues. Whoever has something for
  * one takes its bit away, so that no second one counts on it.
@@ -60,8 +62,6 @@ static struct sched_cpu *choose_cpu(struct sched_cpu *own, const struct vcpu *vc
 
     if (vcpu->sched.held || own->loaded == vcpu || (!own->running && list_empty(&own->queue)))
         return own;
-    /* The bits are read after this CPU's queue was written: sched_round does both the other way round. */
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return idle_claim(vcpu_allowed(vcpu), &index) ? &sched_cpus[index] : own;
 }
 
@@ -101,15 +101,18 @@ static bool enqueue(struct sched_cpu *cpu, struct vcpu *vcpu)
     return must_look(cpu, vcpu, now);
 }
 
-/* Queue it where it best waits. The lock of its CPU is held, and released here. */
-static void place(struct sched_cpu *cpu, struct vcpu *vcpu)
+/*
+ * It goes from this queue, where it is not any more, to that one. The lock of the first is held, and released
+ * here.
+ */
+static void hand_over(struct vcpu *vcpu, struct sched_cpu *from, const struct sched_cpu *to)
 {
-    struct sched_cpu *chosen = choose_cpu(cpu, vcpu);
-    bool kick = true;
+    struct sched_cpu *cpu = from;
+    bool kick = true; /* whoever was promised something looks, even if it has gone */
 
-    if (chosen != cpu) {
-        vcpu_move(vcpu, cpu, chosen);
-        spinlock_release(&cpu->lock);
+    if (from != to) {
+        vcpu_move(vcpu, from, to);
+        spinlock_release(&from->lock);
         cpu = vcpu_cpu_take(vcpu);
     }
     if (may_queue(cpu, vcpu))
@@ -117,6 +120,23 @@ static void place(struct sched_cpu *cpu, struct vcpu *vcpu)
     spinlock_release(&cpu->lock);
     if (kick)
         cpu_kick(cpu_index(cpu));
+}
+
+/* Queue it where it best waits. The lock of its CPU is held, and released here. */
+static void place(struct sched_cpu *own, struct vcpu *vcpu)
+{
+    struct sched_cpu *chosen = choose_cpu(own, vcpu);
+    bool busy = chosen == own && own->running;
+    u64 allowed = vcpu_allowed(vcpu); /* behind the lock it is somebody else's */
+    u32 index;
+
+    hand_over(vcpu, own, chosen);
+    if (!busy)
+        return;
+    /* One may have gone to sleep before this queue was written; sched_round does both the other way round. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (idle_claim(allowed & ~BIT(cpu_index(own)), &index))
+        cpu_kick(index);
 }
 
 void sched_vcpu_wake(struct vcpu *vcpu)
@@ -137,30 +157,23 @@ void sched_vcpu_wake(struct vcpu *vcpu)
         cpu_kick(cpu_index(cpu));
 }
 
-/* The allowed CPU for which the fewest wait; of those that idle, the first. */
-static struct sched_cpu *least_used(u64 allowed)
+/* The one among these with the least weight of vCPUs that want it; NULL: there is none. */
+static struct sched_cpu *lightest(u64 among)
 {
     struct sched_cpu *best = NULL;
-    u32 least = ~0u, index;
 
-    if (idle_claim(allowed, &index))
-        return &sched_cpus[index];
     for (u32 i = 0; i < cpu_count; i++) {
         struct sched_cpu *cpu = &sched_cpus[i];
-        u32 used = READ_ONCE(cpu->waiting) + (READ_ONCE(cpu->running) != NULL);
 
-        if ((allowed & BIT(i)) && used < least) {
-            least = used;
+        if ((among & BIT(i)) && (!best || READ_ONCE(cpu->load) < READ_ONCE(best->load)))
             best = cpu;
-        }
     }
     return best;
 }
 
 void sched_vcpu_add(struct vcpu *vcpu)
 {
-    u64 allowed = vcpu_allowed(vcpu);
-    struct sched_cpu *cpu = vcpu_cpu_take(vcpu), *chosen = least_used(allowed);
+    struct sched_cpu *cpu = vcpu_cpu_take(vcpu), *chosen = lightest(vcpu_allowed(vcpu));
 
     assert(chosen); /* vm_start has looked that there is one */
     vcpu_move(vcpu, cpu, chosen);
@@ -217,4 +230,51 @@ bool take_from_others(struct sched_cpu *cpu)
         if (take_from(&sched_cpus[(cpu_index(cpu) + i) % cpu_count], cpu))
             return true;
     return false;
+}
+
+/* Would it do better elsewhere? Yes where this CPU is no lighter afterwards than that one is. Lock held. */
+static struct sched_cpu *better_cpu(const struct sched_cpu *cpu, const struct vcpu *vcpu)
+{
+    struct sched_cpu *to = lightest(vcpu_allowed(vcpu));
+
+    if (vcpu->sched.held || cpu->loaded == vcpu || to == cpu)
+        return NULL;
+    return READ_ONCE(to->load) + vcpu->vm->config->weight <= cpu->load ? to : NULL;
+}
+
+/* Of those who would do better elsewhere the one that has been handed over longest ago. Lock held. */
+static struct vcpu *surplus(const struct sched_cpu *cpu)
+{
+    struct vcpu *vcpu, *best = NULL;
+
+    list_for_each (vcpu, &cpu->queue, sched.node)
+        if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && better_cpu(cpu, vcpu))
+            best = vcpu;
+    return best;
+}
+
+/*
+ * Where two CPUs can't be even, as with three equal vCPUs, one is handed to and fro: so that each is the
+ * third in turn, but seldom, as it leaves behind what caches know of it.
+ */
+void balance(struct sched_cpu *cpu)
+{
+    u64 now = sched_now();
+    struct sched_cpu *to;
+    struct vcpu *vcpu;
+
+    if (!READ_ONCE(cpu->waiting) || now - cpu->balanced_at < tsc_from_us(BALANCE_US))
+        return;
+    WRITE_ONCE(cpu->balanced_at, now);
+    spinlock_take(&cpu->lock);
+    vcpu = surplus(cpu);
+    to = vcpu ? better_cpu(cpu, vcpu) : NULL; /* asked again: that one's load changes without this lock */
+    if (!to) {
+        spinlock_release(&cpu->lock);
+        return;
+    }
+    queue_take(cpu, vcpu, now);
+    vcpu->sched.moved_at = now;
+    WRITE_ONCE(to->balanced_at, now);
+    hand_over(vcpu, cpu, to);
 }

@@ -52,6 +52,8 @@ bool may_queue(const struct sched_cpu *cpu, const struct vcpu *vcpu);
 void vcpu_release(struct vcpu *vcpu);
 /* Take a vCPU out of another CPU's queue into that of this CPU, which has nothing to do. */
 bool take_from_others(struct sched_cpu *cpu);
+/* This CPU, which runs nobody, hands a vCPU that waits here to one for which less wait, if there is such. */
+void balance(struct sched_cpu *cpu);
 /* This CPU is about to sleep, or has something to do. */
 void idle_announce(const struct sched_cpu *cpu);
 void idle_over(const struct sched_cpu *cpu);

@@ -27,6 +27,7 @@ void queue_insert(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     vcpu->sched.queued_at = now;
     list_add_before(&cpu->queue, &vcpu->sched.node);
     WRITE_ONCE(cpu->waiting, cpu->waiting + 1);
+    WRITE_ONCE(cpu->load, cpu->load + vcpu->vm->config->weight);
 }
 
 void queue_take(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
@@ -35,6 +36,7 @@ void queue_take(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
     vcpu->sched.waited += now - vcpu->sched.queued_at;
     list_remove(&vcpu->sched.node);
     WRITE_ONCE(cpu->waiting, cpu->waiting - 1);
+    WRITE_ONCE(cpu->load, cpu->load - vcpu->vm->config->weight);
 }
 
 /* How far it lies behind or before the others is kept, measured at the new CPU's time. */

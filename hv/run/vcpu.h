@@ -155,6 +155,7 @@ struct vcpu {
         u64 started;      /* host TSC when it was last given the CPU */
         u64 ran;          /* ticks in all, but for a turn that goes on */
         u64 queued_at;    /* host TSC */
+        u64 moved_at;     /* likewise: when it was handed to a lighter CPU */
         u64 waited;       /* ticks in all for which it was runnable without a CPU */
         u64 waited_told;  /* what the machine knows of it; own CPU */
     } sched;

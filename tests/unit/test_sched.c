@@ -52,7 +52,7 @@ static struct guest {
     struct vcpu vcpu;
     u64 run, sleep; /* it runs so long, then halts so long */
     u64 left;       /* of `run` */
-    u64 woken, latency;
+    u64 woken, latency, before;
     struct timer alarm;
     bool yields;
     int loaded;
@@ -589,6 +589,40 @@ static void test_taking_from_another(void **state)
     assert_true(guests[0].moved + guests[2].moved > 0);
 }
 
+/* Shares hold over all CPUs where they can: 4 on one of them, 1, 1 and 2 on the other. */
+static void test_weights_on_two(void **state)
+{
+    static const u32 weights[] = {256, 256, 512, 1024};
+
+    (void)state;
+    start(2);
+    for (unsigned i = 0; i < 4; i++)
+        spinner(weights[i]);
+    pass(SECOND); /* to find their places */
+    for (unsigned i = 0; i < 4; i++)
+        guests[i].before = ran(&guests[i]);
+    pass(10 * SECOND);
+    for (unsigned i = 0; i < 4; i++)
+        assert_about(ran(&guests[i]) - guests[i].before, 20 * SECOND * weights[i] / 2048, 2);
+}
+
+/* Three equal ones on two CPUs take turns in having one for themselves; few of them. */
+static void test_three_on_two(void **state)
+{
+    unsigned moves = 0;
+
+    (void)state;
+    start(2);
+    for (unsigned i = 0; i < 3; i++)
+        spinner(256);
+    pass(30 * SECOND);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_about(ran(&guests[i]), 20 * SECOND, 3);
+        moves += guests[i].moved;
+    }
+    assert_true(moves < 30 * 31);
+}
+
 static void test_woken_goes_to_an_idle_cpu(void **state)
 {
     struct guest *sleeper;
@@ -622,6 +656,42 @@ static void test_yield(void **state)
     assert_about(ran(one), ran(two), 2);
     assert_about(ran(other), 3 * SECOND, 10);
     assert_true(one->told > 10000);
+}
+
+/* Who is taken out of a queue, by hand: CPU 3 does not run. */
+static void test_choice(void **state)
+{
+    struct sched_cpu *cpu = &sched_cpus[3];
+    struct guest *one, *two, *other;
+
+    (void)state;
+    start(1);
+    one = guest_make(FOR_EVER, 0, 256, 0, 0);
+    two = guest_make(FOR_EVER, 0, 256, 0, 0);
+    other = guest_make(FOR_EVER, 0, 256, 0, 0);
+    two->vcpu.vm = &one->vm;
+    queue_insert(cpu, &one->vcpu, now);
+    queue_insert(cpu, &two->vcpu, now);
+    queue_insert(cpu, &other->vcpu, now);
+    one->vcpu.sched.virtual_time = 0 - MS;
+    two->vcpu.sched.virtual_time = 3 * MS;
+    assert_ptr_equal(queue_choose(cpu, cpu, now), &one->vcpu);
+    /* One has offered the CPU: to its own VM before others, by a slice at most. */
+    cpu->yielded = &one->vcpu;
+    cpu->yielded_vm = &one->vm;
+    assert_ptr_equal(queue_choose(cpu, cpu, now), &two->vcpu);
+    two->vcpu.sched.virtual_time = 5 * MS;
+    assert_ptr_equal(queue_choose(cpu, cpu, now), &other->vcpu);
+    queue_take(cpu, &other->vcpu, now);
+    queue_take(cpu, &two->vcpu, now);
+    assert_ptr_equal(queue_choose(cpu, cpu, now), &one->vcpu);
+    /* Not while sched_call holds it; and no other CPU takes what has its state here. */
+    one->vcpu.sched.held = true;
+    assert_null(queue_choose(cpu, cpu, now));
+    one->vcpu.sched.held = false;
+    assert_ptr_equal(queue_choose(cpu, &sched_cpus[0], now), &one->vcpu);
+    cpu->loaded = &one->vcpu;
+    assert_null(queue_choose(cpu, &sched_cpus[0], now));
 }
 
 /* ---------------------------------------------------------------- what the boot CPU wants */
@@ -774,8 +844,11 @@ int main(void)
         cmocka_unit_test(test_spread),
         cmocka_unit_test(test_pinning),
         cmocka_unit_test(test_taking_from_another),
+        cmocka_unit_test(test_weights_on_two),
+        cmocka_unit_test(test_three_on_two),
         cmocka_unit_test(test_woken_goes_to_an_idle_cpu),
         cmocka_unit_test(test_yield),
+        cmocka_unit_test(test_choice),
         cmocka_unit_test(test_call),
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_pass_all),
