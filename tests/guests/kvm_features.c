@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What personality = kvm promises by the feature bits of CPUID 0x40000001, one part per bit: the clock by
- * either pair of MSRs, its stable flag, ports that need no delay. (hypercall.c holds the bits to these.)
+ * either pair of MSRs, its stable flag, ports that need no delay, steal time. (hypercall.c holds the bits to
+ * these.)
  */
 #include "lib/io.h"
 #include "lib/tap.h"
@@ -10,7 +11,9 @@
 #define FEATURE_CLOCK      0 /* MSR 0x11, 0x12 */
 #define FEATURE_NO_DELAY   1
 #define FEATURE_CLOCK_2    3 /* MSR 0x4b564d00, 0x4b564d01 */
+#define FEATURE_STEAL      5 /* MSR 0x4b564d03 */
 #define FEATURE_STABLE     24
+#define MSR_STEAL          0x4b564d03
 #define PIT_COUNTER_2      0x42
 #define PIT_COMMAND        0x43
 #define RTC_INDEX          0x70
@@ -28,6 +31,11 @@ static volatile struct {
 static volatile struct {
     u32 version, seconds, nanoseconds;
 } wall ALIGNED(64);
+
+static volatile struct {
+    u64 nanoseconds;
+    u32 version, rest[13];
+} steal ALIGNED(64);
 
 static bool shown(u8 bit)
 {
@@ -113,10 +121,27 @@ static void no_delay(void)
     ok(kept == 1000 && latched == 1000, "RTC and PIT at full speed: %u and %u of 1000 kept", kept, latched);
 }
 
+/* How much is stolen depends on the neighbours: tests/system/test_scheduler.py. */
+static void steal_time(void)
+{
+    u64 address = (u64)&steal;
+
+    ok(shown(FEATURE_STEAL), "steal time: the bit is shown");
+    wrmsr(MSR_STEAL, address | 1);
+    ok(steal.version && !(steal.version & 1), "its record is filled: version %u", steal.version);
+    ok(wrmsr_try(MSR_STEAL, (address + 32) | 1) == VECTOR_GP &&
+           wrmsr_try(MSR_STEAL, address | 3) == VECTOR_GP,
+       "it must be aligned, and bits 5:1 are reserved");
+    ok(wrmsr_try(MSR_STEAL, 0x7ffffffff001) == VECTOR_GP, "it must be in RAM");
+    ok(rdmsr(MSR_STEAL) == (address | 1), "what is refused changes nothing");
+    wrmsr(MSR_STEAL, 0);
+}
+
 void guest_main(void)
 {
-    plan(6 + 6 + 2);
+    plan(6 + 6 + 2 + 5);
     clock_by("the old clock", FEATURE_CLOCK, 0x11, 0x12);
     clock_by("the new clock", FEATURE_CLOCK_2, 0x4b564d00, 0x4b564d01);
     no_delay();
+    steal_time();
 }
