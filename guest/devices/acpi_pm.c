@@ -168,9 +168,9 @@ int acpi_pm_init(struct acpi_pm *pm, struct machine *board)
     const u16 event = MACHINE_PM_BASE + ACPI_PM_EVENT, control = MACHINE_PM_BASE + ACPI_PM_CONTROL,
               timer = MACHINE_PM_BASE + ACPI_PM_TIMER;
     const struct port_range ranges[] = {
-        {event, event + 3, event_port_read, event_port_write, pm, &vm->device_lock, "acpi event"},
-        {control, control + 1, control_port_read, control_port_write, pm, NULL, "acpi control"},
-        {timer, timer + 3, timer_port_read, timer_port_write, pm, NULL, "acpi timer"},
+        {event, event + 3, event_port_read, event_port_write, pm, &vm->device_lock, "acpi event", NULL},
+        {control, control + 1, control_port_read, control_port_write, pm, NULL, "acpi control", NULL},
+        {timer, timer + 3, timer_port_read, timer_port_write, pm, NULL, "acpi timer", NULL},
     };
 
     *pm = (struct acpi_pm){.machine = board};

@@ -350,8 +350,8 @@ int pit_init(struct pit *pit, struct machine *board)
 {
     struct spinlock *lock = &board->vm->device_lock;
     const struct port_range ranges[] = {
-        {CHANNEL_PORT, CONTROL_PORT, pit_port_read, pit_port_write, pit, lock, "pit"},
-        {SYSTEM_PORT, SYSTEM_PORT, system_port_read, system_port_write, pit, lock, "port 0x61"},
+        {CHANNEL_PORT, CONTROL_PORT, pit_port_read, pit_port_write, pit, lock, "pit", NULL},
+        {SYSTEM_PORT, SYSTEM_PORT, system_port_read, system_port_write, pit, lock, "port 0x61", NULL},
     };
 
     *pit = (struct pit){.machine = board};

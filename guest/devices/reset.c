@@ -174,9 +174,9 @@ void reset_ports_reset(struct reset_ports *reset)
 int reset_ports_init(struct reset_ports *reset, struct machine *board)
 {
     const struct port_range ranges[] = {
-        {DATA_PORT, DATA_PORT, keyboard_read, keyboard_write, reset, NULL, "keyboard data"},
-        {COMMAND_PORT, COMMAND_PORT, keyboard_read, keyboard_write, reset, NULL, "keyboard command"},
-        {FAST_PORT, FAST_PORT, fast_read, fast_write, reset, NULL, "fast reset"},
+        {DATA_PORT, DATA_PORT, keyboard_read, keyboard_write, reset, NULL, "keyboard data", NULL},
+        {COMMAND_PORT, COMMAND_PORT, keyboard_read, keyboard_write, reset, NULL, "keyboard command", NULL},
+        {FAST_PORT, FAST_PORT, fast_read, fast_write, reset, NULL, "fast reset", NULL},
     };
 
     reset->machine = board;

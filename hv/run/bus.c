@@ -47,6 +47,7 @@ static int port_bus_check(const struct port_bus *bus, const struct port_range *r
 
 int port_bus_add(struct port_bus *bus, const struct port_range *range)
 {
+    struct port_range *added = &bus->ranges[bus->count];
     int err = port_bus_check(bus, range);
 
     if (err)
@@ -58,7 +59,10 @@ int port_bus_add(struct port_bus *bus, const struct port_range *range)
             *page = (u8)bus->leaf_count++;
         bus->leaves[*page][port & 0xff] = (u8)bus->count;
     }
-    bus->ranges[bus->count++] = *range;
+    *added = *range;
+    added->read = range->read ? range->read : port_nobody_read;
+    added->write = range->write ? range->write : port_nobody_write;
+    bus->count++;
     return 0;
 }
 

@@ -12,7 +12,10 @@
 
 /*
  * Handlers see naturally sized accesses (1, 2, 4 bytes; MMIO also 8) and return values whose upper bits are
- * ignored.
+ * ignored. A port may also be called: by IN EAX with arguments in registers, as VMware's are. `call` answers
+ * in vcpu->regs (RAX included; not R12 to R15, hv/run/exit.h) and returns true, or returns false without a
+ * change: then the port is read as any other. It is called without `lock`, for whoever the CPU lets read the
+ * port. String instructions only read.
  */
 struct port_range {
     u16 first, last;
@@ -21,7 +24,8 @@ struct port_range {
     void *device;
     struct spinlock *lock;
     const char *name;
-} ALIGNED(64); /* an index becomes an address by a shift */
+    bool (*call)(struct vcpu *vcpu, void *device); /* NULL: never */
+} ALIGNED(64);                                     /* an index becomes an address by a shift */
 
 #define PORT_RANGES 32
 /* Two levels: page of 256 ports -> index of its leaf; leaf -> index of the range, 0 = nobody. */
@@ -33,7 +37,7 @@ struct port_bus {
     u32 leaf_count;
 };
 void port_bus_init(struct port_bus *bus);
-/* -EEXIST: a port is taken; -ENOSPC: full. */
+/* A handler that is NULL: as where nobody lives. -EEXIST: a port is taken; -ENOSPC: full. */
 int port_bus_add(struct port_bus *bus, const struct port_range *range);
 u32 port_bus_read(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned size);
 /* For an access of which not all bytes belong to one range: each goes where it belongs. */
@@ -43,6 +47,14 @@ void port_bus_write(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned 
 static inline const struct port_range *port_bus_find(const struct port_bus *bus, u16 port)
 {
     return &bus->ranges[bus->leaves[bus->pages[port >> 8]][port & 0xff]];
+}
+
+/* IN EAX: was it a call, and answered? */
+static inline bool port_bus_call(const struct port_bus *bus, struct vcpu *vcpu, u16 port)
+{
+    const struct port_range *range = port_bus_find(bus, port);
+
+    return unlikely(range->call) && range->call(vcpu, range->device);
 }
 
 /*

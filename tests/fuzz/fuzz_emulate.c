@@ -64,7 +64,7 @@ static u64 pointer(u32 word)
 
 static void build(const struct input *in)
 {
-    static const struct port_range range = {0x60, 0x71, port_read, port_write, NULL, NULL, "fuzz"};
+    static const struct port_range range = {0x60, 0x71, port_read, port_write, NULL, NULL, "fuzz", NULL};
 
     fake_machine_reset((enum fake_mode)(in->mode % 3));
     port_bus_add(&fake.ports, &range);

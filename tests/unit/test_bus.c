@@ -44,7 +44,7 @@ static void port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size,
 
 static int add_ports(u16 first, u16 end, struct spinlock *guard)
 {
-    struct port_range range = {first, end, port_read, port_write, NULL, guard, "test"};
+    struct port_range range = {first, end, port_read, port_write, NULL, guard, "test", NULL};
 
     return port_bus_add(&ports, &range);
 }
@@ -80,6 +80,35 @@ static void test_nobody_reads_all_ones(void **state)
     assert_true(port_bus_read(&ports, NULL, 0xfffd, 4) == 0xffffffff); /* over the end of the ports */
     port_bus_write(&ports, NULL, 0xfffe, 4, 0);
     assert_int_equal(last.calls, 0);
+}
+
+static bool port_call(struct vcpu *vcpu, void *device)
+{
+    note(vcpu->regs.gpr[RCX], 4, *(u32 *)device);
+    return vcpu->regs.gpr[RAX] == 0x564d5868;
+}
+
+/* Read by nobody's handler: what the call does not want is an empty port. */
+static void test_a_port_is_called(void **state)
+{
+    u32 device = 77;
+    struct port_range range = {
+        .first = 0x5658, .last = 0x5658, .device = &device, .lock = &lock, .name = "test", .call = port_call};
+    struct vcpu vcpu = {.regs.gpr = {[RAX] = 0x564d5868, [RCX] = 45}};
+
+    (void)state;
+    assert_int_equal(port_bus_add(&ports, &range), 0);
+    assert_true(port_bus_call(&ports, &vcpu, 0x5658));
+    assert_true(last.where == 45 && last.value == 77);
+    assert_false(last.locked);
+    vcpu.regs.gpr[RAX]++;
+    assert_false(port_bus_call(&ports, &vcpu, 0x5658));
+    assert_int_equal(last.calls, 2);
+    assert_false(port_bus_call(&ports, &vcpu, 0x5659));
+    assert_true(port_bus_read(&ports, &vcpu, 0x5658, 4) == 0xffffffff);
+    assert_int_equal(port_bus_read(&ports, &vcpu, 0x5658, 1), 0xff);
+    port_bus_write(&ports, &vcpu, 0x5658, 1, 0);
+    assert_int_equal(last.calls, 2);
 }
 
 static void test_accesses_across_borders_go_by_bytes(void **state)
@@ -185,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_ports_find_their_device, setup),
         cmocka_unit_test_setup(test_nobody_reads_all_ones, setup),
+        cmocka_unit_test_setup(test_a_port_is_called, setup),
         cmocka_unit_test_setup(test_accesses_across_borders_go_by_bytes, setup),
         cmocka_unit_test_setup(test_port_ranges_that_do_not_fit, setup),
         cmocka_unit_test_setup(test_port_map_pages_that_do_not_suffice, setup),

@@ -508,7 +508,8 @@ static void port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size,
 }
 
 static u32 port_count;
-static const struct port_range port_row = {0x80, 0x83, port_read, port_write, &port_count, NULL, "test"};
+static const struct port_range port_row = {0x80,        0x83, port_read, port_write,
+                                           &port_count, NULL, "test",    NULL};
 
 static void run_port(u8 size, bool in, bool string)
 {
