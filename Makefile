@@ -64,6 +64,8 @@ CFLAGS := -std=gnu17 -ffreestanding -O2 -g -mcmodel=kernel -mno-red-zone -mgener
 	$(WARNINGS) -Wframe-larger-than=1024 $(REPRODUCIBLE) $(INCLUDES) $(DEFINES)
 # A compiler that turns the loop inside memcpy into a call of memcpy would recurse for ever.
 CFLAGS += $(if $(CLANG),,-fno-tree-loop-distribute-patterns)
+# Padding in front of loops and functions is text, and instructions, for the sake of old CPUs' fetch windows.
+CFLAGS += $(if $(CLANG),,-fno-align-functions -fno-align-jumps -fno-align-loops -fno-align-labels)
 # Frames and calls beside each object (.ci), for tests/test_stack.py; clang has nothing like it.
 CFLAGS += $(if $(CLANG),,-fcallgraph-info=su)
 ASFLAGS := -f elf64 -g -F dwarf --reproducible -Werror=label-orphan -I ./ -I $(BUILD)/
@@ -74,10 +76,15 @@ LDFLAGS := -nostdlib -static -z max-page-size=4096 -z noexecstack -z norelro --g
 OBJECTS := $(C:%.c=$(BUILD)/%.o) $(ASM:%.asm=$(BUILD)/%.asm.o) $(ASL:%.asl=$(BUILD)/%.asl.o) $(BUILD)/font.o
 RUN_PACKAGES := $(SHARED)/.packages-run
 
-# What runs once, or when a person types, is compiled for size.
-COLD := $(filter boot/% guest/load/% drivers/acpi% drivers/power% hv/operator/config% hv/operator/monitor% \
-	hv/operator/line_editor% arch/x86/%/features.c arch/x86/vmx/entry_checks.c arch/x86/machine/exception_report.c \
-	arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/cpu.c hv/run/vm.c hv/run/vcpu_dump.c hv/memory/memory_audit.c,$(C))
+# What runs once, when a person types, or byte by byte at the speed of a serial line is compiled for size; so are devices
+# that kernels ask at their start alone.
+COLD := $(filter boot/% guest/load/% guest/machine.c guest/startup.c guest/devices/calendar.c guest/devices/pic.c \
+	guest/devices/pit.c guest/devices/reset.c guest/devices/rtc.c guest/devices/acpi_pm.c guest/devices/lapic_base.c \
+	guest/policy/cpuid_table.c drivers/% hv/operator/% hv/lib/printf.c hv/lib/log.c hv/lib/panic.c hv/memory/p2m_pages.c \
+	hv/memory/memory_audit.c hv/memory/guest_map.c hv/run/vm.c hv/run/vcpu_dump.c hv/run/power.c hv/run/sched_work.c \
+	arch/x86/%/features.c arch/x86/vmx/entry_checks.c arch/x86/svm/cpu.c arch/x86/vmx/cpu.c \
+	arch/x86/machine/exception_report.c arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/tsc_offset.c \
+	arch/x86/machine/cpu.c arch/x86/machine/smp.c,$(C))
 $(COLD:%.c=$(BUILD)/%.o): CFLAGS += -Os
 
 .PHONY: all
@@ -393,7 +400,7 @@ tidy: $(C:%=$(BUILD)/tidy/%.ok)
 # The object stands for all headers of the source.
 $(BUILD)/tidy/%.c.ok: %.c $(BUILD)/%.o .clang-tidy | $(SHARED)/.packages-lint
 	@mkdir -p $(@D)
-	$(call SAY,TIDY)clang-tidy --quiet $< -- $(filter-out -fno-tree-loop% -fcallgraph-info%,$(CFLAGS)) 2>/dev/null
+	$(call SAY,TIDY)clang-tidy --quiet $< -- $(filter-out -fno-tree-loop% -fcallgraph-info% -fno-align-%,$(CFLAGS)) 2>/dev/null
 	@touch $@
 
 lint: headers floors format-check cppcheck tidy
