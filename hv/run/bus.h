@@ -13,10 +13,14 @@
 /*
  * Handlers see naturally sized accesses (1, 2, 4 bytes; MMIO also 8) and return values whose upper bits are
  * ignored. A port may also be called: by IN EAX with arguments in registers, as VMware's are. `call` answers
- * in vcpu->regs (RAX included; not R12 to R15, hv/run/exit.h) and returns true, or returns false without a
- * change: then the port is read as any other. It is called without `lock`, for whoever the CPU lets read the
- * port. String instructions only read.
+ * in vcpu->regs (RAX included; not R12 to R15, hv/run/exit.h). It is called without `lock`, for whoever the
+ * CPU lets read the port. String instructions only read.
  */
+enum port_call {
+    PORT_CALL_NONE,  /* no call, nothing has changed: the port is read as any other */
+    PORT_CALL_DONE,  /* answered */
+    PORT_CALL_AGAIN, /* not finished, registers are as before: the guest executes the instruction again */
+};
 struct port_range {
     u16 first, last;
     u32 (*read)(struct vcpu *vcpu, void *device, u16 port, unsigned size);
@@ -24,8 +28,8 @@ struct port_range {
     void *device;
     struct spinlock *lock;
     const char *name;
-    bool (*call)(struct vcpu *vcpu, void *device); /* NULL: never */
-} ALIGNED(64);                                     /* an index becomes an address by a shift */
+    enum port_call (*call)(struct vcpu *vcpu, void *device); /* NULL: never */
+} ALIGNED(64); /* an index becomes an address by a shift */
 
 #define PORT_RANGES 32
 /* Two levels: page of 256 ports -> index of its leaf; leaf -> index of the range, 0 = nobody. */
@@ -50,11 +54,11 @@ static inline const struct port_range *port_bus_find(const struct port_bus *bus,
 }
 
 /* IN EAX: was it a call, and answered? */
-static inline bool port_bus_call(const struct port_bus *bus, struct vcpu *vcpu, u16 port)
+static inline enum port_call port_bus_call(const struct port_bus *bus, struct vcpu *vcpu, u16 port)
 {
     const struct port_range *range = port_bus_find(bus, port);
 
-    return unlikely(range->call) && range->call(vcpu, range->device);
+    return unlikely(range->call) ? range->call(vcpu, range->device) : PORT_CALL_NONE;
 }
 
 /*

@@ -46,15 +46,19 @@ static inline void port_out(struct vcpu *vcpu, u16 port, unsigned size)
 }
 
 /* Calls are of four bytes; the byte, the commonest access, never comes here on the light way. */
-static __attribute__((noinline)) void port_in_wide(struct vcpu *vcpu, u16 port, unsigned size)
+static __attribute__((noinline)) enum port_call port_in_wide(struct vcpu *vcpu, u16 port, unsigned size)
 {
-    if (size != 4 || !port_bus_call(vcpu->vm->ports, vcpu, port))
+    enum port_call call = size == 4 ? port_bus_call(vcpu->vm->ports, vcpu, port) : PORT_CALL_NONE;
+
+    if (call == PORT_CALL_NONE)
         port_in(vcpu, port, size);
+    return call;
 }
 
 static __attribute__((noinline)) u32 in_light_wide(struct vcpu *vcpu, u32 port, u32 size)
 {
-    port_in_wide(vcpu, (u16)port, size);
+    if (port_in_wide(vcpu, (u16)port, size) == PORT_CALL_AGAIN)
+        return EXIT_NOT_LIGHT; /* the full way does more of it, and knows where RIP was */
     return exit_light_done(vcpu, EXIT_PORT);
 }
 
@@ -79,10 +83,10 @@ void exit_port(struct vcpu *vcpu, struct vmexit *x)
         return;
     }
     vcpu_skip(vcpu, x);
-    if (x->io.flags & IO_IN)
-        port_in_wide(vcpu, x->io.port, x->io.size);
-    else
+    if (!(x->io.flags & IO_IN))
         port_out(vcpu, x->io.port, x->io.size);
+    else if (port_in_wide(vcpu, x->io.port, x->io.size) == PORT_CALL_AGAIN)
+        vcpu->regs.rip -= x->length;
 }
 
 static void access_hole(struct vcpu *vcpu, const struct vmexit *x)

@@ -82,10 +82,10 @@ static void test_nobody_reads_all_ones(void **state)
     assert_int_equal(last.calls, 0);
 }
 
-static bool port_call(struct vcpu *vcpu, void *device)
+static enum port_call port_call(struct vcpu *vcpu, void *device)
 {
     note(vcpu->regs.gpr[RCX], 4, *(u32 *)device);
-    return vcpu->regs.gpr[RAX] == 0x564d5868;
+    return vcpu->regs.gpr[RAX] == 0x564d5868 ? PORT_CALL_DONE : PORT_CALL_NONE;
 }
 
 /* Read by nobody's handler: what the call does not want is an empty port. */
@@ -98,13 +98,13 @@ static void test_a_port_is_called(void **state)
 
     (void)state;
     assert_int_equal(port_bus_add(&ports, &range), 0);
-    assert_true(port_bus_call(&ports, &vcpu, 0x5658));
+    assert_int_equal(port_bus_call(&ports, &vcpu, 0x5658), PORT_CALL_DONE);
     assert_true(last.where == 45 && last.value == 77);
     assert_false(last.locked);
     vcpu.regs.gpr[RAX]++;
-    assert_false(port_bus_call(&ports, &vcpu, 0x5658));
+    assert_int_equal(port_bus_call(&ports, &vcpu, 0x5658), PORT_CALL_NONE);
     assert_int_equal(last.calls, 2);
-    assert_false(port_bus_call(&ports, &vcpu, 0x5659));
+    assert_int_equal(port_bus_call(&ports, &vcpu, 0x5659), PORT_CALL_NONE);
     assert_true(port_bus_read(&ports, &vcpu, 0x5658, 4) == 0xffffffff);
     assert_int_equal(port_bus_read(&ports, &vcpu, 0x5658, 1), 0xff);
     port_bus_write(&ports, &vcpu, 0x5658, 1, 0);
