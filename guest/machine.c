@@ -71,6 +71,8 @@ static int devices_init(struct machine *m)
         error = reset_ports_init(&m->reset, m);
     if (!error)
         error = uart_init(&m->uart, m);
+    if (!error)
+        error = vmware_init(m);
     return error;
 }
 

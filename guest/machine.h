@@ -19,6 +19,7 @@
 #include "guest/policy/kvmclock.h"
 #include "guest/policy/msr.h"
 #include "guest/policy/stealtime.h"
+#include "guest/policy/vmware.h"
 #include "hv/run/vm.h"
 
 /* Where things are in guest-physical space and which lines they use: the one place that says so. */

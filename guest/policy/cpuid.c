@@ -219,24 +219,27 @@ static void build_lintel(struct cpuid_policy *policy)
     timing->ebx = (u32)(LAPIC_TIMER_HZ / 1000);
 }
 
-/*
- * KVM's signature, and the features that are backed: the clock by both MSR pairs, stable, steal time, and no
- * delays at ports.
- */
-static void build_kvm(struct cpuid_policy *policy)
+/* A hypervisor is there, and this is the signature that kernels know. */
+static void build_hypervisor(struct cpuid_policy *policy, const char name[12])
 {
     struct cpuid *signature = leaf_at(policy, CPUID_HYPERVISOR);
 
     leaf_group(policy, CPUID_HYPERVISOR)->count = leaf_index(CPUID_TIMING) + 1;
     signature->eax = CPUID_TIMING;
-    memcpy(&signature->ebx, "KVMK", 4);
-    memcpy(&signature->ecx, "VMKV", 4);
-    memcpy(&signature->edx, "M\0\0\0", 4);
+    memcpy(&signature->ebx, name, 4);
+    memcpy(&signature->ecx, name + 4, 4);
+    memcpy(&signature->edx, name + 8, 4);
+    leaf_at(policy, 1)->ecx |= CPUID_1_ECX_HYPERVISOR;
+    build_lintel(policy);
+}
+
+/* KVM, and those of its features that are backed. */
+static void build_kvm(struct cpuid_policy *policy)
+{
+    build_hypervisor(policy, "KVMKVMKVM\0\0");
     leaf_at(policy, CPUID_HYPERVISOR + 1)->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
                                                  KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME |
                                                  KVM_FEATURE_CLOCKSOURCE_STABLE;
-    leaf_at(policy, 1)->ecx |= CPUID_1_ECX_HYPERVISOR;
-    build_lintel(policy);
 }
 
 void cpuid_policy_build(struct cpuid_policy *policy, const struct vm_config *config,
@@ -249,6 +252,8 @@ void cpuid_policy_build(struct cpuid_policy *policy, const struct vm_config *con
     build_addresses(policy);
     if (config->personality == PERSONALITY_KVM)
         build_kvm(policy);
+    else if (config->personality == PERSONALITY_VMWARE)
+        build_hypervisor(policy, "VMwareVMware"); /* asked for the rest by a port: vmware.c */
     for (unsigned i = 0; i < CPUID_GROUPS; i++)
         policy->groups[i].plain = policy->groups[i].count ? BITS(policy->groups[i].count - 1, 0) : 0;
     for (unsigned i = 0; i < ARRAY_SIZE(special_leaves); i++)

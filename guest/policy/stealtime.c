@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The record of steal time (Linux: struct kvm_steal_time). It is written when the vCPU runs again after it
- * has waited, not at exits. What the guest's memory says is read once, when the record is registered, and
- * then counted on from there: a kernel that takes a CPU offline and online again sees no jump.
+ * The records of steal time (Linux: struct kvm_steal_time, struct vmware_steal_time). They are written when
+ * the vCPU runs again after it has waited, not at exits. What the guest's memory says is read once, when the
+ * record is registered, and then counted on from there: a kernel that takes a CPU offline and online again
+ * sees no jump.
  */
 #include "guest/policy/stealtime.h"
 
@@ -10,11 +11,8 @@
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
 
-#define STEAL_ENABLE   BIT(0)
-#define STEAL_RESERVED BITS(5, 1) /* the record is aligned to its size */
-
 struct steal_record {
-    u64 nanoseconds;
+    u64 stolen; /* nanoseconds, under vmware ticks of the TSC; what follows is kvm's alone */
     u32 version;
     u32 flags;
     u8 preempted; /* 0: lintel writes the record only when the vCPU runs */
@@ -32,11 +30,24 @@ void stealtime_reset(struct stealtime *steal)
     *steal = (struct stealtime){0};
 }
 
-/* Odd version, the time, even version: who reads meanwhile tries again. */
-static int record_write(struct vcpu *vcpu, struct stealtime *steal)
+static bool personality_is(const struct vcpu *vcpu, enum personality personality)
+{
+    return vcpu->vm->config->personality == personality;
+}
+
+/* vmware: one aligned word, whole for whoever reads it meanwhile. */
+static int ticks_write(struct vcpu *vcpu, const struct stealtime *steal)
+{
+    u64 ticks = steal->before + vcpu->sched.waited - steal->begin;
+
+    return guest_memory_write(&vcpu->vm->memory, steal->record & ~STEAL_ENABLE, &ticks, sizeof(ticks));
+}
+
+/* kvm: odd version, the time, even version: who reads meanwhile tries again. */
+static int nanoseconds_write(struct vcpu *vcpu, struct stealtime *steal)
 {
     struct guest_memory *memory = &vcpu->vm->memory;
-    gpa_t gpa = steal->msr & ~STEAL_ENABLE, version = gpa + offsetof(struct steal_record, version);
+    gpa_t gpa = steal->record & ~STEAL_ENABLE, version = gpa + offsetof(struct steal_record, version);
     u64 nanoseconds = steal->before + tsc_to_ns(vcpu->sched.waited - steal->begin);
     int error;
 
@@ -48,43 +59,30 @@ static int record_write(struct vcpu *vcpu, struct stealtime *steal)
     return error ? error : guest_memory_write(memory, version, &steal->version, sizeof(steal->version));
 }
 
+static int record_write(struct vcpu *vcpu, struct stealtime *steal)
+{
+    return personality_is(vcpu, PERSONALITY_VMWARE) ? ticks_write(vcpu, steal)
+                                                    : nanoseconds_write(vcpu, steal);
+}
+
 void stealtime_update(struct vcpu *vcpu)
 {
     struct stealtime *steal = steal_of(vcpu);
 
-    if (steal->msr & STEAL_ENABLE)
+    if (steal->record & STEAL_ENABLE)
         record_write(vcpu, steal); /* one that has become bad in the meantime stays as it is */
 }
 
-static bool is_offered(const struct vcpu *vcpu)
+int stealtime_register(struct vcpu *vcpu, u64 record)
 {
-    return vcpu->vm->config->personality == PERSONALITY_KVM;
-}
-
-int stealtime_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
-{
-    (void)msr;
-    if (!is_offered(vcpu))
-        return -ENXIO;
-    *value = steal_of(vcpu)->msr;
-    return 0;
-}
-
-int stealtime_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
-{
-    struct stealtime next = {.msr = value, .begin = vcpu->sched.waited};
-    struct steal_record record;
+    struct stealtime next = {.record = record, .begin = vcpu->sched.waited};
+    struct steal_record found;
     int error;
 
-    (void)msr;
-    if (!is_offered(vcpu))
-        return -ENXIO;
-    if (value & STEAL_RESERVED)
-        return -EINVAL;
-    if (value & STEAL_ENABLE) {
-        error = guest_memory_read(&vcpu->vm->memory, value & ~STEAL_ENABLE, &record, sizeof(record));
-        next.before = record.nanoseconds;
-        next.version = record.version & ~1u;
+    if (record & STEAL_ENABLE) {
+        error = guest_memory_read(&vcpu->vm->memory, record & ~STEAL_ENABLE, &found, sizeof(found));
+        next.before = found.stolen;
+        next.version = found.version & ~1u;
         if (!error)
             error = record_write(vcpu, &next);
         if (error)
@@ -92,4 +90,21 @@ int stealtime_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
     }
     *steal_of(vcpu) = next;
     return 0;
+}
+
+int stealtime_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
+{
+    (void)msr;
+    if (!personality_is(vcpu, PERSONALITY_KVM))
+        return -ENXIO;
+    *value = steal_of(vcpu)->record;
+    return 0;
+}
+
+int stealtime_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
+    (void)msr;
+    if (!personality_is(vcpu, PERSONALITY_KVM))
+        return -ENXIO;
+    return value & STEAL_RESERVED ? -EINVAL : stealtime_register(vcpu, value);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Steal time: a record in guest memory per vCPU that tells for how long the vCPU had something to do and no
- * CPU to do it on. Offered by personality kvm alone. Linux: asm/kvm_para.h. The vCPU's own CPU, no lock.
+ * CPU to do it on. Personality kvm has it by an MSR (Linux: asm/kvm_para.h), vmware by a port call (Linux:
+ * cpu/vmware.c), each with a record of its own. The vCPU's own CPU, no lock.
  */
 #ifndef GUEST_POLICY_STEALTIME_H
 #define GUEST_POLICY_STEALTIME_H
@@ -14,17 +15,25 @@ struct vcpu;
 
 #define MSR_KVM_STEAL_TIME 0x4b564d03
 
+#define STEAL_ENABLE   BIT(0)
+#define STEAL_RESERVED BITS(5, 1) /* the record is aligned to its size */
+
 struct stealtime {
-    u64 msr;     /* as written: address and enable bit */
-    u64 before;  /* nanoseconds that the record held when it was registered */
+    u64 record;  /* its address, and STEAL_ENABLE; KVM's MSR as written */
+    u64 before;  /* what the record said when it was registered: nanoseconds, under vmware ticks */
     u64 begin;   /* ticks the vCPU had waited then */
-    u32 version; /* of the record: odd while it is written */
+    u32 version; /* of kvm's record: odd while it is written */
 };
 
 /* Forget what the guest registered (reset). */
 void stealtime_reset(struct stealtime *steal);
 /* Write the record, if there is one: the vCPU has waited and is about to run (struct machine_ops). */
 void stealtime_update(struct vcpu *vcpu);
+/*
+ * Keep the record at this address from now on (STEAL_ENABLE; no reserved bit), or none. -EFAULT: it is not
+ * in RAM, and nothing changes.
+ */
+int stealtime_register(struct vcpu *vcpu, u64 record);
 
 /* Handlers for struct msr_range. */
 int stealtime_msr_read(struct vcpu *vcpu, u32 msr, u64 *value);

@@ -24,7 +24,7 @@ CONFIG_KEY("vm", "vcpus", 1..32, "1", "a number from 1 to 32") /* VM_VCPUS_MAX *
 CONFIG_KEY("vm", "weight", 1..10000, "256", "a number from 1 to 10000")
 CONFIG_KEY("vm", "cap", 0..3200, "0", "a number from 0 to 3200") /* percent; VM_VCPUS_MAX whole CPUs */
 CONFIG_KEY("vm", "cpus", cpu_list, "", "numbers of CPUs from 0 to 63 such as 2 or 0-2,5")
-CONFIG_KEY("vm", "personality", kvm|none, "kvm", "kvm or none")
+CONFIG_KEY("vm", "personality", kvm|vmware|none, "kvm", "kvm, vmware or none")
 CONFIG_KEY("vm", "prefault", yes_no, "no", "yes or no") /* yes: all memory at start */
 CONFIG_KEY("vm", "hypercall_patch", yes_no, "yes", "yes or no") /* rewrite the other vendor's call */
 CONFIG_KEY("vm", "pages", 4k|2m|1g, "1g", "4k, 2m or 1g") /* the largest page that maps its memory */

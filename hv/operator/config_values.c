@@ -207,7 +207,8 @@ struct target {
 /* The word lists of config_keys.h are in the order of these enums. */
 _Static_assert(LOG_ERROR == 0 && LOG_WARNING == 1 && LOG_INFO == 2 && LOG_DEBUG == 3,
                "log = error|warning|...");
-_Static_assert(PERSONALITY_KVM == 0 && PERSONALITY_NONE == 1, "personality = kvm|none");
+_Static_assert(PERSONALITY_KVM == 0 && PERSONALITY_VMWARE == 1 && PERSONALITY_NONE == 2,
+               "personality = kvm|vmware|none");
 
 static void store_console(struct target *to, const struct config_value *value)
 {

@@ -29,7 +29,7 @@ struct port_range {
     struct spinlock *lock;
     const char *name;
     enum port_call (*call)(struct vcpu *vcpu, void *device); /* NULL: never */
-} ALIGNED(64); /* an index becomes an address by a shift */
+} ALIGNED(64);                                               /* an index becomes an address by a shift */
 
 #define PORT_RANGES 32
 /* Two levels: page of 256 ports -> index of its leaf; leaf -> index of the range, 0 = nobody. */

@@ -13,7 +13,7 @@
 #define VM_NAME_MAX    32
 #define VM_CMDLINE_MAX 2048
 
-enum personality { PERSONALITY_KVM, PERSONALITY_NONE };
+enum personality { PERSONALITY_KVM, PERSONALITY_VMWARE, PERSONALITY_NONE };
 
 /* A file that GRUB loaded: bytes in lintel's direct map. start NULL: not there. */
 struct boot_file {

@@ -234,6 +234,17 @@ static void test_personalities(void **state)
     assert_int_equal(get(0x40000003, 0, EAX), 1);
     assert_int_equal(get(0x40000010, 0, EAX), tsc_khz);
     assert_int_equal(get(0x40000010, 0, EBX), 1000000);
+    build(1, PERSONALITY_VMWARE, host_all);
+    signature = cpuid_policy_get(&policy, 0x40000000, 0);
+    assert_int_equal(signature.eax, 0x40000010);
+    assert_memory_equal(&signature.ebx, "VMwareVMware", 12);
+    assert_int_equal(get(1, 0, ECX) >> 31, 1);
+    assert_int_equal(get(0x40000001, 0, EAX), 0);
+    assert_memory_equal(&policy.groups[1].leaves[2].ebx, "LinuxPVLinux", 12);
+    assert_int_equal(get(0x40000003, 0, EAX), 1);
+    assert_int_equal(get(0x40000010, 0, EAX), tsc_khz);
+    assert_int_equal(get(0x40000010, 0, EBX), 1000000);
+    assert_int_equal(get(0x40000010, 0, ECX) | get(0x40000010, 0, EDX), 0); /* no calls by VMCALL */
     build(1, PERSONALITY_NONE, host_all);
     assert_int_equal(get(1, 0, ECX) >> 31, 0);
     assert_int_equal(get(0x40000000, 0, EAX) | get(0x40000000, 0, EBX) | get(0x40000001, 0, EAX), 0);

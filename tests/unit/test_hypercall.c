@@ -388,9 +388,11 @@ static void test_unknown_numbers(void **state)
     assert_int_equal(call(LINTEL_CALL_BASE + HYPERCALL_COUNT, 0, 0), -ENOSYS);
     assert_int_equal(call(LINTEL_CALL_BASE + LINTEL_CALL_RANGE, 0, 0), -ENOSYS);
     assert_int_equal(call(LINTEL_CALL_BASE + LINTEL_CALL_RANGE + 1, 0, 0), -HYPERCALL_KVM_ENOSYS);
-    config.personality = PERSONALITY_NONE;
-    assert_int_equal(call(0, 0, 0), -ENOSYS);
-    assert_int_equal(call(~0ull, 0, 0), -ENOSYS);
+    for (config.personality = PERSONALITY_VMWARE; config.personality <= PERSONALITY_NONE;
+         config.personality++) {
+        assert_int_equal(call(0, 0, 0), -ENOSYS);
+        assert_int_equal(call(~0ull, 0, 0), -ENOSYS);
+    }
 }
 
 static void test_console_write(void **state)

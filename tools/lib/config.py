@@ -38,7 +38,7 @@ KEYS = [
     Key('vm', 'weight', '1..10000', '256', 'a number from 1 to 10000'),
     Key('vm', 'cap', '0..3200', '0', 'a number from 0 to 3200'),
     Key('vm', 'cpus', 'cpu_list', '', 'numbers of CPUs from 0 to 63 such as 2 or 0-2,5'),
-    Key('vm', 'personality', 'kvm|none', 'kvm', 'kvm or none'),
+    Key('vm', 'personality', 'kvm|vmware|none', 'kvm', 'kvm, vmware or none'),
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'hypercall_patch', 'yes_no', 'yes', 'yes or no'),
     Key('vm', 'pages', '4k|2m|1g', '1g', '4k, 2m or 1g'),
