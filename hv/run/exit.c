@@ -10,6 +10,7 @@
 #include "arch/x86/machine/lapic.h"
 #include "hv/run/hypercall.h"
 #include "hv/run/sched.h"
+#include "hv/run/vm_flush.h"
 
 const char *const exit_kind_names[EXIT_KIND_COUNT] = {
 #define EXIT_KIND_NAME(name, text) text,
@@ -65,6 +66,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
         return false;
     if (requests & REQUEST_FLUSH) {
         vcpu_request_done(vcpu, REQUEST_FLUSH);
+        vcpu_flush_promise(vcpu);
         engine->tlb_flush(vcpu);
         flush_debt_settle(&vcpu->vm->memory.flush_debt, vcpu->index);
         fetch_cache_clear(&vcpu->fetch_cache);

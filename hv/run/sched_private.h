@@ -3,16 +3,23 @@
 #ifndef HV_RUN_SCHED_PRIVATE_H
 #define HV_RUN_SCHED_PRIVATE_H
 
+#include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/percpu.h"
 #include "arch/x86/machine/tsc.h"
 #include "hv/run/sched.h"
 
 #define SLICE_US 4000
 
-/* Host tests move the time themselves, and have CPUs of their own. */
+/* Host tests move the time themselves, have CPUs of their own, and let those go on meanwhile. */
 #ifdef LINTEL_HOST_TEST
 u64 sched_now(void);
+void sched_pause(void);
 #else
+static inline void sched_pause(void)
+{
+    cpu_pause();
+}
+
 static inline u64 sched_now(void)
 {
     return tsc_boot_now();

@@ -133,6 +133,10 @@ struct vcpu {
         struct spinlock lock; /* RANK_POWER: all of `now` */
         struct power now;
     } power;
+    struct {
+        u32 wanted;   /* flushes others have asked for, any CPU; */
+        u32 promised; /* up to which it will do them before it enters again: vm_flush.h */
+    } flush;
     u64 exits[EXIT_KIND_COUNT];
 
     struct fetch_cache fetch_cache;   /* for engines that must look at instructions */

@@ -13,6 +13,7 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/run/sched.h"
+#include "hv/run/vm_flush.h"
 
 struct vm *vms[VM_MAX];
 u32 vm_count;
@@ -30,21 +31,6 @@ static unsigned long long mebibytes(u64 bytes)
     return bytes >> 20;
 }
 
-/*
- * A nested mapping was removed or tightened: no vCPU enters again before its translations are gone. That
- * happens at the reset and the end of a VM alone, when its vCPUs have left the guest on every CPU
- * (vcpus_halt): so the frames may have a new owner at once.
- */
-static void vm_flush(void *context)
-{
-    struct vm *vm = context;
-
-    for (u32 i = 0; i < vm->vcpu_count; i++) {
-        vcpu_wake(vm->vcpus[i], REQUEST_FLUSH);
-        flush_debt_ask(&vm->memory.flush_debt, i);
-    }
-}
-
 static int memory_build(struct vm *vm, char *why, size_t size)
 {
     struct guest_memory *memory = &vm->memory;
@@ -55,7 +41,7 @@ static int memory_build(struct vm *vm, char *why, size_t size)
     memory->vm = vm->index;
     memory->page_limit = vm->config->page_limit;
     memory->lock = &vm->lock;
-    memory->flush = vm_flush;
+    memory->flush = vm_flush_request;
     memory->flush_context = vm;
     memory->nested.format = engine->nested_format(&memory->nested.pages_1g);
     error = guest_memory_create(memory, vm->config->memory);

@@ -210,6 +210,32 @@ static void test_forgotten_flush_before_an_entry(void **state)
     destroy();
 }
 
+/* Two CPUs take frames out of a running guest: each waits for its own flush, not for the other's. */
+static void test_debts_are_numbered(void **state)
+{
+    struct flush_debt *debt = &memory.flush_debt;
+    u32 mine, others;
+
+    (void)state;
+    create();
+    enter(0);
+    assert_int_equal(nested_unmap(&memory.nested, 0), 0);
+    mine = flush_debt_now(debt);
+    EXPECT_PANIC(flush_debt_check_since(debt, mine));
+    assert_int_equal(nested_unmap(&memory.nested, 0x81000), 0);
+    others = flush_debt_now(debt);
+    flush_debt_finish(debt, mine);
+    flush_debt_check_since(debt, mine);
+    EXPECT_PANIC(flush_debt_check_since(debt, others));
+    EXPECT_PANIC(flush_debt_check(debt));
+    flush_debt_finish(debt, others);
+    flush_debt_finish(debt, mine); /* it was the slower one */
+    flush_debt_check(debt);
+    flush(NULL);
+    flush_and_enter(0);
+    destroy();
+}
+
 /* Another CPU is in the middle of a change: it has the lock, and will ask. */
 static void test_entry_beside_a_change(void **state)
 {
@@ -234,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_flush_in_time),
         cmocka_unit_test(test_forgotten_flush_before_an_entry),
         cmocka_unit_test(test_entry_beside_a_change),
+        cmocka_unit_test(test_debts_are_numbered),
         cmocka_unit_test(test_forgotten_flush_before_a_new_owner),
     };
 

@@ -33,7 +33,7 @@ extern u32 cpu_count; /* CPUs that run; indices 0 .. cpu_count - 1 */
 u64 percpu_prepare_stack(struct cpu *cpu, u64 base);
 
 #ifdef LINTEL_HOST_TEST
-__attribute__((weak)) u32 host_test_cpu; /* the CPU that the test pretends to run on */
+__attribute__((weak)) _Thread_local u32 host_test_cpu; /* the CPU that the test pretends to run on */
 static inline struct cpu *cpu_this(void)
 {
     return &cpus[host_test_cpu];
