@@ -80,7 +80,7 @@ RUN_PACKAGES := $(SHARED)/.packages-run
 # that kernels ask at their start alone.
 COLD := $(filter boot/% guest/load/% guest/machine.c guest/startup.c guest/devices/calendar.c guest/devices/pic.c \
 	guest/devices/pit.c guest/devices/reset.c guest/devices/rtc.c guest/devices/acpi_pm.c guest/devices/lapic_base.c \
-	guest/policy/cpuid_table.c drivers/% hv/operator/% hv/lib/printf.c hv/lib/log.c hv/lib/panic.c hv/memory/p2m_pages.c \
+	guest/policy/cpuid_table.c guest/policy/vmware.c drivers/% hv/operator/% hv/lib/printf.c hv/lib/log.c hv/lib/panic.c hv/memory/p2m_pages.c \
 	hv/memory/memory_audit.c hv/memory/guest_map.c hv/run/vm.c hv/run/vcpu_dump.c hv/run/power.c hv/run/sched_work.c \
 	arch/x86/%/features.c arch/x86/vmx/entry_checks.c arch/x86/svm/cpu.c arch/x86/vmx/cpu.c \
 	arch/x86/machine/exception_report.c arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/tsc_offset.c \
@@ -211,6 +211,30 @@ $(STRESS): tools/fetch-package | $(RUN_PACKAGES)
 $(GUEST)/stress.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(STRESS) tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs \
 	 --dynamic $(STRESS) --libraries $(GUEST)/stress -o $@
+
+# Debian's two other kernels that begin by a PVH entry, with a guest that has nothing but the balloon's module.
+$(GUEST)/cloud/vmlinuz: tools/fetch-kernel tools/fetch-package | $(RUN_PACKAGES)
+	tools/fetch-kernel linux-image-cloud-amd64 $(@D)
+	@touch $@
+
+$(GUEST)/686-pae/vmlinuz: tools/apt-i386 tools/fetch-kernel tools/fetch-package | $(RUN_PACKAGES)
+	tools/apt-i386 $(@D)/apt tools/fetch-kernel linux-image-686-pae $(@D)
+	@touch $@
+
+$(GUEST)/686-pae/bin/busybox: $(GUEST)/686-pae/vmlinuz
+	tools/apt-i386 $(@D)/../apt tools/fetch-package busybox-static $(GUEST)/686-pae ./bin/busybox
+	@touch $@
+
+$(GUEST)/vmlinux-%: $(GUEST)/%/vmlinuz tools/lib/bzimage.py
+	$(PYTHON) tools/lib/bzimage.py $< $@
+
+BALLOON_GUEST = tools/mkinitramfs --busybox $(filter %/busybox,$^) --lister $(GUEST)/busybox --modules $(<D)/modules \
+	--names tests/initramfs/modules.balloon --tree tests/initramfs -o $@
+$(GUEST)/initrd-cloud.img: $(GUEST)/cloud/vmlinuz $(GUEST)/busybox tools/mkinitramfs $(INIT_FILES)
+	$(BALLOON_GUEST)
+
+$(GUEST)/initrd-686-pae.img: $(GUEST)/686-pae/vmlinuz $(GUEST)/686-pae/bin/busybox tools/mkinitramfs $(INIT_FILES) | $(GUEST)/busybox
+	$(BALLOON_GUEST)
 
 # ---------------------------------------------------------------- ISO and run
 
@@ -345,7 +369,7 @@ fuzz: $(FUZZ_BINARIES)
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
 TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinux $(GUEST)/initrd.img \
-	$(GUEST)/stress.img
+	$(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
 TESTS ?= tests
 
 .PHONY: test

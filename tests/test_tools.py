@@ -113,16 +113,20 @@ def test_comments_and_quotes_in_a_configuration():
     assert parsed.errors == ['c:3: vm a: kernel = k#1 is wrong; right would be the name of a bzImage or a PVH ELF file']
 
 
-def test_the_unpacked_kernel_is_the_one_inside():
-    packed = KERNEL.read_bytes()
+@pytest.mark.parametrize('kernel', ['vmlinuz', 'cloud/vmlinuz', '686-pae/vmlinuz'])
+def test_the_unpacked_kernel_is_the_one_inside(kernel):
+    packed = (GUEST / kernel).read_bytes()
     whole, short = bzimage.decompress(bzimage.payload(packed)), bzimage.unpack(packed)
     assert len(short) < len(whole)
 
     def memory(elf):
         """What a loader makes of it: {physical address: bytes up to the last one that is not zero}, entry."""
-        _, _, _, _, entry, table, _, _, _, size, count, *_ = bzimage.ELF_HEADER.unpack_from(elf)
-        rows = [bzimage.PROGRAM_HEADER.unpack_from(elf, table + i * size) for i in range(count)]
-        return entry, [(row[4], row[6], elf[row[2]:row[2] + row[5]].rstrip(b'\0')) for row in rows if row[0] == 1]
+        header, row, offset, length, _ = bzimage.LAYOUTS[elf[:6]]
+        _, _, _, _, entry, table, _, _, _, size, count, *_ = header.unpack_from(elf)
+        rows = [row.unpack_from(elf, table + i * size) for i in range(count)]
+        # Behind the offset there are virtual and physical address, behind the length that in memory.
+        return entry, [(row[offset + 2], row[length + 1], elf[row[offset]:row[offset] + row[length]].rstrip(b'\0'))
+                       for row in rows if row[0] == 1]
     assert memory(short) == memory(whole)
 
 

@@ -108,10 +108,10 @@ def stolen(machine):
     return int(re.search('^cpu +(.*)', text, re.M).group(1).split()[7]) / 100, float(text.split()[0])
 
 
-@pytest.mark.parametrize('cpus', [1, 2])
-def test_debian_sees_stolen_time(emulator, cpus):
+@pytest.mark.parametrize('cpus, personality', [(1, 'kvm'), (2, 'kvm'), (1, 'vmware')])
+def test_debian_sees_stolen_time(emulator, cpus, personality):
     """Four vCPUs that spin: on one CPU three quarters of their time are stolen, on two the half."""
-    machine = emulator({'vm debian': debian_keys(vcpus='4')}, cpus=cpus)
+    machine = emulator({'vm debian': debian_keys(vcpus='4', personality=personality)}, cpus=cpus)
     machine.expect(INIT_REACHED)
     machine.expect(PROMPT)
     run_in_guest(machine, 'for i in 1 2 3 4; do (while :; do :; done) & done; sleep 1')

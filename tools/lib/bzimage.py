@@ -14,6 +14,11 @@ import zlib
 
 ELF_HEADER = struct.Struct('<16sHHIQQQIHHHHHH')
 PROGRAM_HEADER = struct.Struct('<IIQQQQQQ')
+# Class -> both headers, and which words of a program header are offset, size in the file and alignment.
+LAYOUTS = {
+    b'\x7fELF\x01\x01': (struct.Struct('<16sHHIIIIIHHHHHH'), struct.Struct('<IIIIIIII'), 1, 4, 7),
+    b'\x7fELF\x02\x01': (ELF_HEADER, PROGRAM_HEADER, 2, 5, 7),
+}
 PT_LOAD, PT_NOTE = 1, 4
 PAGE = 4096
 
@@ -79,30 +84,31 @@ def decompress(packed):
 
 def trim(elf):
     """The same ELF without section headers and without the zeros at the end of its loadable segments."""
-    head = list(ELF_HEADER.unpack_from(elf))
+    header, entry, at_offset, at_size, at_align = LAYOUTS[elf[:6]]
+    head = list(header.unpack_from(elf))
     table, entry_size, count = head[5], head[9], head[10]
-    if entry_size != PROGRAM_HEADER.size or table + count * entry_size > len(elf):
+    if entry_size != entry.size or table + count * entry_size > len(elf):
         raise Error('the unpacked kernel has no usable program headers')
-    rows = [list(PROGRAM_HEADER.unpack_from(elf, table + i * entry_size)) for i in range(count)]
-    out = bytearray(ELF_HEADER.size + count * entry_size)
+    rows = [list(entry.unpack_from(elf, table + i * entry_size)) for i in range(count)]
+    out = bytearray(header.size + count * entry_size)
     moved = []
     for row in rows:
-        kind, _, offset, _, _, size, _, align = row
-        if kind != PT_LOAD:
+        if row[0] != PT_LOAD:
             continue
+        offset, size = row[at_offset], row[at_size]
         content = elf[offset:offset + size].rstrip(b'\0')
         out += bytes(-len(out) % PAGE)
         moved.append((offset, size, len(out)))
-        row[2], row[5], row[7] = len(out), len(content), min(align, PAGE)
+        row[at_offset], row[at_size], row[at_align] = len(out), len(content), min(row[at_align], PAGE)
         out += content
     for row in rows:
         if row[0] == PT_NOTE:
-            row[2] = relocate(row[2], row[5], moved)
+            row[at_offset] = relocate(row[at_offset], row[at_size], moved)
     kept = [row for row in rows if row[0] in (PT_LOAD, PT_NOTE)]
-    head[5], head[6], head[10], head[11], head[12], head[13] = ELF_HEADER.size, 0, len(kept), 0, 0, 0
-    out[:ELF_HEADER.size] = ELF_HEADER.pack(*head)
+    head[5], head[6], head[10], head[11], head[12], head[13] = header.size, 0, len(kept), 0, 0, 0
+    out[:header.size] = header.pack(*head)
     for i, row in enumerate(kept):
-        PROGRAM_HEADER.pack_into(out, ELF_HEADER.size + i * entry_size, *row)
+        entry.pack_into(out, header.size + i * entry_size, *row)
     return bytes(out)
 
 
@@ -118,8 +124,8 @@ def unpack(data):
     if data[:4] == b'\x7fELF':
         return data
     elf = decompress(payload(data))
-    if elf[:6] != b'\x7fELF\x02\x01':
-        raise Error('the payload is no 64-bit ELF kernel')
+    if elf[:6] not in LAYOUTS:
+        raise Error('the payload is no ELF kernel')
     return trim(elf)
 
 
