@@ -30,7 +30,7 @@
 #define METADATA_LOWEST 0x100000ull
 
 struct frame {
-    u32 next, previous; /* neighbours in the list of free blocks of this order */
+    u32 next, previous; /* neighbours in the list of free blocks of this order; or frame_list's */
     frame_owner_t owner;
     u8 order;    /* in the first frame of a free block; ORDER_NONE in all others */
     bool marked; /* an audit's */
@@ -58,6 +58,9 @@ static u32 orders_free;         /* bit n: lists[n] is not empty */
 static struct frame_statistics now;
 static u64 owned[FRAME_OWNER_MAX];
 static u64 promised[FRAME_OWNER_MAX];
+
+static u32 awaited; /* how many wait for frames; atomic */
+static void (*freed_hook)(void);
 
 /* Both searches begin at the top, since nearly all RAM of a machine lies in its last range or two. */
 static const struct frame_range *range_of_mfn(mfn_t mfn)
@@ -215,6 +218,13 @@ static inline __attribute__((always_inline)) mfn_t frames_take(unsigned order, f
     return index == INDEX_NONE ? MFN_INVALID : mfn_of_index(index);
 }
 
+/* There may be more frames now that nobody was promised. */
+static void tell_freed(void)
+{
+    if (unlikely(READ_ONCE(awaited)))
+        freed_hook();
+}
+
 static void frames_give_back(mfn_t mfn, unsigned order, frame_owner_t owner, bool to_promise)
 {
     const struct frame_range *range = range_of_mfn(mfn);
@@ -279,6 +289,7 @@ mfn_t frame_alloc_promised_copy(unsigned order, frame_owner_t owner, const void 
 void frame_free(mfn_t mfn, unsigned order, frame_owner_t owner)
 {
     frames_give_back(mfn, order, owner, false);
+    tell_freed();
 }
 
 void frame_free_promised(mfn_t mfn, unsigned order, frame_owner_t owner)
@@ -337,6 +348,60 @@ void frame_unpromise(u64 count, frame_owner_t owner)
     promised[owner] -= count;
     now.promised -= count;
     spinlock_release(&lock);
+    tell_freed();
+}
+
+u64 frame_promise_some(u64 most, frame_owner_t owner)
+{
+    u64 count;
+
+    check_owner(owner);
+    spinlock_take(&lock);
+    count = MIN(most, now.free - now.promised);
+    promised[owner] += count;
+    now.promised += count;
+    spinlock_release(&lock);
+    return count;
+}
+
+void frame_list_push(struct frame_list *list, mfn_t mfn, unsigned order)
+{
+    u32 index = index_in_range(range_of_mfn(mfn), mfn);
+
+    frames[index].next = list->first;
+    frames[index].previous = order;
+    list->first = index + 1; /* frame 0 of RAM may be in a list, and an empty one is all zero */
+    list->frames += BIT(order);
+}
+
+mfn_t frame_list_pop(struct frame_list *list, unsigned *order)
+{
+    const struct frame *frame;
+    mfn_t mfn;
+
+    if (list->first == 0)
+        return MFN_INVALID;
+    frame = &frames[list->first - 1];
+    mfn = mfn_of_index(list->first - 1);
+    *order = frame->previous;
+    list->frames -= BIT(*order);
+    list->first = frame->next;
+    return mfn;
+}
+
+void frame_await(int change)
+{
+    __atomic_fetch_add(&awaited, (u32)change, __ATOMIC_SEQ_CST);
+}
+
+bool frame_is_awaited(void)
+{
+    return READ_ONCE(awaited) != 0;
+}
+
+void frame_set_freed_hook(void (*freed)(void))
+{
+    freed_hook = freed;
 }
 
 void frame_statistics(struct frame_statistics *statistics)

@@ -77,6 +77,7 @@ static inline unsigned frame_order_fitting(mfn_t mfn, u64 count)
  */
 int frame_promise(u64 frames, frame_owner_t owner); /* 0 or -ENOMEM */
 void frame_unpromise(u64 frames, frame_owner_t owner);
+u64 frame_promise_some(u64 most, frame_owner_t owner); /* as many as there are; how many */
 mfn_t frame_alloc_promised(unsigned order, frame_owner_t owner);
 /* The same, but filled with a copy of as many bytes from `from` in place of zeros. */
 mfn_t frame_alloc_promised_copy(unsigned order, frame_owner_t owner, const void *from);
@@ -91,6 +92,25 @@ static inline mfn_t frame_alloc_table(frame_owner_t owner)
 
     return likely(mfn != MFN_INVALID) ? mfn : frame_alloc(FRAME_ORDER_4K, owner);
 }
+
+/*
+ * Blocks of an owner's frames, linked by what describes them, so that any number of them needs no memory. The
+ * owner's lock.
+ */
+struct frame_list {
+    u32 first;  /* 0: empty */
+    u64 frames; /* in all blocks */
+};
+void frame_list_push(struct frame_list *list, mfn_t mfn, unsigned order);
+mfn_t frame_list_pop(struct frame_list *list, unsigned *order); /* MFN_INVALID: empty */
+
+/*
+ * Somebody waits for frames (change: 1), or one less (-1). While anybody does, `freed` is called whenever
+ * there are more frames that nobody was promised; with the locks of whoever lets go of them, up to RANK_VM.
+ */
+void frame_await(int change);
+bool frame_is_awaited(void);
+void frame_set_freed_hook(void (*freed)(void)); /* boot, once */
 
 struct frame_statistics {
     u64 total, free, promised; /* frames */

@@ -8,6 +8,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
+#include "hv/memory/guest_take.h"
 #include "hv/memory/memory_audit.h"
 
 #define GUEST_ACCESS (NESTED_READ | NESTED_WRITE | NESTED_EXECUTE)
@@ -26,9 +27,24 @@ static gfn_t gfn_of(gpa_t gpa)
  */
 #define TABLES_ABOVE 34
 
-static u64 tables_of(const struct guest_memory *memory)
+static u64 tables_of(u64 frames)
 {
-    return 2 * (memory->frames >> 9) + 3 * (memory->frames >> 18) + TABLES_ABOVE;
+    return 2 * (frames >> 9) + 3 * (frames >> 18) + TABLES_ABOVE;
+}
+
+int guest_memory_promise(struct guest_memory *memory, u64 frames)
+{
+    u64 due = guest_memory_due(memory), tables = tables_of(frames);
+    u64 more = frames - MIN(frames, due), more_tables = tables - MIN(tables, memory->tables);
+
+    if (frame_promise(more, frame_owner_guest(memory->vm)))
+        return -ENOMEM;
+    if (frame_promise(more_tables, frame_owner_support(memory->vm))) {
+        frame_unpromise(more, frame_owner_guest(memory->vm));
+        return -ENOMEM;
+    }
+    memory->tables += more_tables;
+    return 0;
 }
 
 static hpa_t table_page_alloc(void *context)
@@ -61,17 +77,20 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
     status = guest_memory_lay_out(memory, bytes);
     if (status != 0)
         return status;
-    status = frame_promise(memory->frames, frame_owner_guest(memory->vm));
+    memory->bytes = bytes;
+    memory->frames_most = memory->frames;
+    memory->balloon.target = guest_memory_frames_of(memory, memory->promise ? memory->promise : bytes);
+    locked_set_init(&memory->balloon.set, gfn_of(memory->regions[memory->region_count - 1].end),
+                    frame_owner_support(memory->vm));
+    status = guest_memory_promise(memory, memory->balloon.target);
     if (status != 0)
         return status;
-    status = frame_promise(tables_of(memory), frame_owner_support(memory->vm));
-    if (status != 0)
-        goto fail_tables;
     status = p2m_init(&memory->p2m, memory->vm, frame_owner_support(memory->vm));
     if (status != 0)
         goto fail_p2m;
     memory->nested.page_alloc = table_page_alloc;
     memory->nested.page_free = table_page_free;
+    memory->nested.page_retire = guest_memory_table_retire;
     memory->nested.context = memory;
     memory->nested.removed = mapping_removed;
     memory->nested.flush = memory->flush;
@@ -85,8 +104,7 @@ fail_nested:
     p2m_destroy(&memory->p2m);
 fail_p2m:
     frame_unpromise(frame_promised(frame_owner_support(memory->vm)), frame_owner_support(memory->vm));
-fail_tables:
-    frame_unpromise(memory->frames, frame_owner_guest(memory->vm));
+    frame_unpromise(memory->balloon.target, frame_owner_guest(memory->vm));
     return status;
 }
 
@@ -125,14 +143,40 @@ static void frames_give_back(struct guest_memory *memory)
     }
 }
 
-int guest_memory_reset(struct guest_memory *memory)
+/*
+ * What the guest had given away comes back, as far as nobody else was promised it; tables may need a part of
+ * that. The memory map shows no more than there is.
+ */
+static void promise_again(struct guest_memory *memory)
+{
+    struct frame_statistics now;
+    u64 due = guest_memory_due(memory), more;
+
+    if (guest_memory_promise(memory, memory->frames_most)) {
+        frame_statistics(&now);
+        more = now.free - now.promised;
+        more -= MIN(more, more / 128 + TABLES_ABOVE);
+        if (guest_memory_promise(memory, due + MIN(more, memory->frames_most - due)) == 0)
+            due += MIN(more, memory->frames_most - due);
+    } else {
+        due = memory->frames_most;
+    }
+    guest_memory_lay_out(memory, guest_memory_bytes_of(memory, due));
+}
+
+void guest_memory_reset(struct guest_memory *memory)
 {
     /* Giving back costs what was used; the next boot touches, and clears, only what it needs. */
     nested_clear(&memory->nested);
+    guest_memory_settle(memory);
     frames_give_back(memory);
+    balloon_forget(memory);
+    memory->balloon.limit = 0;
+    memory->pin_count = 0;
     p2m_collect(&memory->p2m, memory->lock);
+    if (guest_memory_due(memory) < memory->frames_most || memory->frames < memory->frames_most)
+        promise_again(memory);
     guest_memory_prove(memory);
-    return 0;
 }
 
 void guest_memory_destroy(struct guest_memory *memory)
@@ -143,7 +187,9 @@ void guest_memory_destroy(struct guest_memory *memory)
         return; /* never created, or destroyed already */
     guest_memory_prove(memory);
     nested_table_destroy(&memory->nested);
+    guest_memory_settle(memory);
     frames_give_back(memory);
+    balloon_forget(memory);
     p2m_destroy(&memory->p2m);
     frame_unpromise(frame_promised(owner), owner);
     owner = frame_owner_support(memory->vm);
@@ -158,6 +204,8 @@ static bool is_size_possible(const struct guest_memory *memory, gpa_t gpa, u64 s
     gpa_t start = ALIGN_DOWN(gpa, size);
 
     if (size > memory->page_limit || (size == SIZE_1G && !memory->nested.pages_1g))
+        return false;
+    if (balloon_has(&memory->balloon, gfn_of(start), size == SIZE_1G ? FRAME_ORDER_1G : FRAME_ORDER_2M))
         return false;
     return guest_memory_is_backed(memory, start, size) &&
            p2m_next_present(&memory->p2m, gfn_of(start), gfn_of(start + size)) == gfn_of(start + size);
@@ -175,6 +223,30 @@ static __attribute__((noinline)) int mapping_restore(struct guest_memory *memory
     return status == -EEXIST ? 0 : status;
 }
 
+/*
+ * Nothing is promised any more: everything was given, or the guest touches more than its target. Then it gets
+ * what is free, unless others have waited for that.
+ */
+static __attribute__((noinline)) int frame_give_unpromised(struct guest_memory *memory, gpa_t gpa)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+    mfn_t mfn;
+    int status;
+
+    if (p2m_lookup_slow(&memory->p2m, gfn_of(gpa)) != P2M_INVALID)
+        return mapping_restore(memory, gpa);
+    mfn = frame_is_awaited() ? MFN_INVALID : frame_alloc(FRAME_ORDER_4K, owner);
+    if (mfn == MFN_INVALID)
+        return -ENOMEM;
+    status = p2m_add(&memory->p2m, gfn_of(gpa), mfn);
+    if (status != 0) {
+        frame_free(mfn, FRAME_ORDER_4K, owner);
+        return status;
+    }
+    balloon_given(memory, &memory->balloon, gfn_of(gpa));
+    return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
+}
+
 /* Give one frame, p2m first. Inlined: the way of nearly all first touches. */
 static inline __attribute__((always_inline)) int frame_give(struct guest_memory *memory, gpa_t gpa)
 {
@@ -183,12 +255,19 @@ static inline __attribute__((always_inline)) int frame_give(struct guest_memory 
     int status;
 
     if (unlikely(mfn == MFN_INVALID))
-        return mapping_restore(memory, gpa); /* no promise is left when everything was given */
+        return frame_give_unpromised(memory, gpa);
     status = p2m_add(&memory->p2m, gfn_of(gpa), mfn);
-    if (likely(status == 0))
+    if (likely(status == 0)) {
+        balloon_given(memory, &memory->balloon, gfn_of(gpa));
         return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
+    }
     frame_free_promised(mfn, FRAME_ORDER_4K, owner);
     return status == -EEXIST ? mapping_restore(memory, gpa) : status;
+}
+
+int guest_memory_give_frame(struct guest_memory *memory, gfn_t gfn)
+{
+    return frame_give(memory, gfn << PAGE_SHIFT);
 }
 
 /*

@@ -11,6 +11,7 @@
 #include "arch/x86/machine/nested_paging.h"
 #include "arch/x86/machine/paging.h"
 #include "hv/lib/lock.h"
+#include "hv/memory/balloon.h"
 #include "hv/memory/flush_debt.h"
 #include "hv/memory/p2m.h"
 
@@ -24,32 +25,53 @@ struct guest_region {
     enum guest_region_type type;
 };
 
+/* Guest frames that lintel uses (guest_take.h): first to last, inclusive. */
+#define GUEST_PINS 192
+struct guest_pin {
+    gfn_t first, last;
+    u32 uses;
+};
+
 struct guest_memory {
     struct p2m p2m;
     struct nested_table nested;
     struct guest_region regions[GUEST_REGIONS]; /* sorted; also what the guest's memory map says */
     u32 region_count;
-    u32 vm;                       /* number, for owners */
-    u64 page_limit;               /* largest page given: PAGE_SIZE, SIZE_2M or SIZE_1G */
-    u64 frames;                   /* RAM-backed frames, all regions */
+    u32 vm;         /* number, for owners */
+    u64 page_limit; /* largest page given: PAGE_SIZE, SIZE_2M or SIZE_1G */
+    u64 frames;     /* RAM-backed frames, all regions */
+    u64 bytes;      /* as created, and frames of that: after a reset there may be less */
+    u64 frames_most;
+    u64 promise;               /* bytes of it promised at creation; 0: all */
+    u64 tables;                /* frames promised for tables, in all */
+    u64 leaving;               /* frames that have left the p2m, and are not given back yet */
+    struct frame_list retired; /* tables, likewise, and which flush makes an end of it */
+    u32 retired_debt;
+    struct balloon balloon;
+    struct guest_pin pins[GUEST_PINS];
+    u32 pin_count;
     struct spinlock *lock;        /* the VM's; guards p2m, nested and all below */
-    void (*flush)(void *context); /* drop this guest's translations from every TLB */
+    void (*flush)(void *context); /* ask that each vCPU drops its translations before it enters again */
+    void (*flush_finish)(void *context); /* and wait until they have; no lock held. NULL: no vCPU runs */
     void *flush_context;
     struct flush_debt flush_debt;
 };
 
 /*
- * vm, page_limit, lock, flush and nested.format/.pages_1g are set by the caller. Lays out `bytes` of RAM
- * (multiple of 4 KiB, at least 1 MiB): below 640 KiB and from 768 KiB to 3 GiB, the rest from 4 GiB
- * (guest_map.c); promises the frames. -ENOMEM, -EINVAL.
+ * vm, page_limit, lock, the flush hooks, promise and nested.format/.pages_1g are set by the caller. Lays out
+ * `bytes` of RAM (multiple of 4 KiB, at least 1 MiB): below 640 KiB and from 768 KiB to 3 GiB, the rest from
+ * 4 GiB (guest_map.c); promises the frames, or those of `promise` bytes. -ENOMEM, -EINVAL.
  */
 int guest_memory_create(struct guest_memory *memory, u64 bytes);
 /* The part of it that fills regions and frames. -EINVAL. */
 int guest_memory_lay_out(struct guest_memory *memory, u64 bytes);
 /* Give back every frame, table and promise. No vCPU runs any more. */
 void guest_memory_destroy(struct guest_memory *memory);
-/* All RAM zero again, as after creation (for a reset); keeps the promise. No vCPU runs. */
-int guest_memory_reset(struct guest_memory *memory);
+/*
+ * All RAM zero again, as after creation (for a reset). What the guest had given away comes back as far as the
+ * host has it; the memory map shows what is promised then, the target at least. No vCPU runs.
+ */
+void guest_memory_reset(struct guest_memory *memory);
 /* Give every frame now. -ENOMEM. */
 int guest_memory_prefault(struct guest_memory *memory);
 /*
@@ -57,6 +79,25 @@ int guest_memory_prefault(struct guest_memory *memory);
  * -ENOSPC, -EINVAL
  */
 int guest_memory_set_type(struct guest_memory *memory, gpa_t start, gpa_t end, enum guest_region_type type);
+
+/* What the VM has and is promised; VM's lock held, or no vCPU runs. */
+static inline u64 guest_memory_due(const struct guest_memory *memory)
+{
+    frame_owner_t owner = frame_owner_guest(memory->vm);
+
+    return frame_owned(owner) + frame_promised(owner);
+}
+/* Raise it to so many frames, and what their tables need. 0, or -ENOMEM: as before. VM's lock held. */
+int guest_memory_promise(struct guest_memory *memory, u64 frames);
+/* How many frames so many bytes of the VM's memory are, and the other way round. */
+static inline u64 guest_memory_frames_of(const struct guest_memory *memory, u64 bytes)
+{
+    return memory->frames_most - (memory->bytes - bytes) / PAGE_SIZE;
+}
+static inline u64 guest_memory_bytes_of(const struct guest_memory *memory, u64 frames)
+{
+    return memory->bytes - (memory->frames_most - frames) * PAGE_SIZE;
+}
 
 static inline bool guest_memory_is_ram(const struct guest_memory *memory, gpa_t gpa)
 {
@@ -71,15 +112,18 @@ bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 by
 
 /*
  * A nested page fault at gpa: give a frame if RAM is missing there and map it. 0: retry the instruction;
- * -ENXIO: no RAM there (a device or a hole); -ENOMEM: the host has none left for tables.
+ * -ENXIO: no RAM there (a device or a hole); -ENOMEM: the host has no frame for it now, or none for tables.
  */
 int guest_memory_fault(struct guest_memory *memory, gpa_t gpa);
+/* One frame of RAM that is missing; VM's lock held. 0, -ENOMEM. */
+int guest_memory_give_frame(struct guest_memory *memory, gfn_t gfn);
 /* The same with pages up to `most`, PAGE_SIZE to SIZE_1G, as far as page_limit allows. */
 int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
 
 /*
  * Copy; RAM not yet given reads as zero without being given (read) or is given (write). -EFAULT: not all RAM;
- * nothing is said about how much was copied. Takes the VM's lock only when a frame must be given.
+ * -ENOMEM: as for a fault; nothing is said about how much was copied. Takes the VM's lock only when a frame
+ * must be given.
  */
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)

@@ -50,8 +50,30 @@ static int frames_check(const struct guest_memory *memory, struct finding *findi
     }
     if (found != p2m->present)
         return DIFFER(finding, "the list holds %llu frames and counts %llu", (ull)found, (ull)p2m->present);
-    if (found != owned)
-        return DIFFER(finding, "the list holds %llu frames, but the VM owns %llu", (ull)found, (ull)owned);
+    if (found + memory->leaving != owned)
+        return DIFFER(finding, "the list holds %llu frames, but the VM owns %llu, of which %llu are leaving",
+                      (ull)found, (ull)owned, (ull)memory->leaving);
+    return 0;
+}
+
+/* What the guest has given: RAM of the map, without a frame, each counted once; and what it is promised. */
+static int balloon_check(const struct guest_memory *memory, struct finding *finding)
+{
+    const struct balloon *balloon = &memory->balloon;
+    u64 found = 0, due = guest_memory_due(memory);
+
+    for (gfn_t gfn = 0; (gfn = locked_set_next(&balloon->set, gfn)) != ~0ull; gfn++, found++) {
+        if (!guest_memory_is_ram(memory, gfn << PAGE_SHIFT))
+            return DIFFER(finding, "guest frame %#llx is locked, where the memory map has no RAM", (ull)gfn);
+        if (p2m_lookup_slow(&memory->p2m, gfn) != P2M_INVALID)
+            return DIFFER(finding, "guest frame %#llx is locked, but has a machine frame", (ull)gfn);
+    }
+    if (found != balloon->locked)
+        return DIFFER(finding, "%llu frames are locked, but %llu are counted", (ull)found,
+                      (ull)balloon->locked);
+    if (due < balloon->target)
+        return DIFFER(finding, "the VM has and is promised %llu frames, less than its target of %llu",
+                      (ull)due, (ull)balloon->target);
     return 0;
 }
 
@@ -117,6 +139,8 @@ static int audit(const struct guest_memory *memory, struct finding *finding)
     int error = frames_check(memory, finding);
 
     marks_clear(&memory->p2m);
+    if (!error)
+        error = balloon_check(memory, finding);
     if (!error)
         error = identity_check(&memory->p2m, finding);
     if (!error)

@@ -12,7 +12,8 @@
 /*
  * 0: every nested entry equals its p2m entry (nested tables may lack entries, and show a window), every frame
  * of the p2m has this VM as owner and stands there once, in RAM of the memory map, every frame the VM owns
- * stands there, identity ranges have no RAM of anybody else's, the tree agrees. -EINVAL: a sentence in why.
+ * stands there or is just leaving, no locked one has a frame, the VM's due is its target at least, identity
+ * ranges have no RAM of anybody else's, the tree agrees. -EINVAL: a sentence in why.
  */
 int guest_memory_audit(struct guest_memory *memory, char *why, size_t size);
 

@@ -31,6 +31,11 @@ static unsigned long long mebibytes(u64 bytes)
     return bytes >> 20;
 }
 
+static void flush_finish(void *context)
+{
+    vm_flush_finish(context);
+}
+
 static int memory_build(struct vm *vm, char *why, size_t size)
 {
     struct guest_memory *memory = &vm->memory;
@@ -42,6 +47,7 @@ static int memory_build(struct vm *vm, char *why, size_t size)
     memory->page_limit = vm->config->page_limit;
     memory->lock = &vm->lock;
     memory->flush = vm_flush_request;
+    memory->flush_finish = flush_finish;
     memory->flush_context = vm;
     memory->nested.format = engine->nested_format(&memory->nested.pages_1g);
     error = guest_memory_create(memory, vm->config->memory);
@@ -207,13 +213,11 @@ static void vm_reset(struct vm *vm)
 {
     u64 start = tsc_boot_now();
     char why[sizeof(vm->why)];
-    int error;
+    int error = 0;
 
     vcpus_halt(vm);
-    error = guest_memory_reset(&vm->memory);
-    if (error)
-        snprintf(why, sizeof(why), "its memory could not be reset");
-    if (!error && vm->config->prefault) {
+    guest_memory_reset(&vm->memory);
+    if (vm->config->prefault) {
         error = guest_memory_prefault(&vm->memory);
         if (error)
             snprintf(why, sizeof(why), "its memory could not be given again");

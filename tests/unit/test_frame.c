@@ -250,6 +250,76 @@ static void test_promises_are_kept(void **state)
     EXPECT_PANIC(frame_unpromise(1, OWNER_A));
 }
 
+static void test_as_many_as_there_are(void **state)
+{
+    u64 rest;
+
+    (void)state;
+    boot_low(16 * MIB);
+    rest = now.free;
+    assert_int_equal(frame_promise_some(100, OWNER_A), 100);
+    assert_int_equal(frame_promise_some(rest, OWNER_B), rest - 100);
+    assert_int_equal(frame_promise_some(1, OWNER_B), 0);
+    assert_int_equal(frame_promised(OWNER_A) + frame_promised(OWNER_B), rest);
+    frame_unpromise(100, OWNER_A);
+    frame_unpromise(rest - 100, OWNER_B);
+}
+
+static void test_lists_link_blocks(void **state)
+{
+    struct frame_list list = {0};
+    mfn_t one, large;
+    unsigned order;
+
+    (void)state;
+    boot_low(16 * MIB);
+    assert_int_equal(frame_list_pop(&list, &order), MFN_INVALID);
+    one = frame_alloc(0, OWNER_A);
+    large = frame_alloc(9, OWNER_A);
+    frame_list_push(&list, one, 0);
+    frame_list_push(&list, large, 9);
+    assert_int_equal(list.frames, 513);
+    assert_int_equal(frame_list_pop(&list, &order), large);
+    assert_int_equal(order, 9);
+    frame_free(large, 9, OWNER_A);
+    assert_int_equal(frame_list_pop(&list, &order), one);
+    assert_int_equal(order, 0);
+    assert_int_equal(frame_list_pop(&list, &order), MFN_INVALID);
+    assert_int_equal(list.frames, 0);
+    frame_free(one, 0, OWNER_A);
+    check_invariants();
+}
+
+static unsigned freed;
+static void count_freed(void)
+{
+    freed++;
+}
+
+static void test_who_waits_is_told(void **state)
+{
+    mfn_t mfn;
+
+    (void)state;
+    boot_low(16 * MIB);
+    frame_set_freed_hook(count_freed);
+    mfn = frame_alloc(0, OWNER_A);
+    frame_free(mfn, 0, OWNER_A);
+    assert_int_equal(freed, 0);
+    frame_await(1);
+    assert_true(frame_is_awaited());
+    assert_int_equal(frame_promise(2, OWNER_A), 0);
+    frame_free_promised(frame_alloc_promised(0, OWNER_A), 0, OWNER_A); /* nobody else can have it */
+    assert_int_equal(freed, 0);
+    frame_unpromise(2, OWNER_A);
+    assert_int_equal(freed, 1);
+    mfn = frame_alloc(0, OWNER_A);
+    frame_free(mfn, 0, OWNER_A);
+    assert_int_equal(freed, 2);
+    frame_await(-1);
+    assert_false(frame_is_awaited());
+}
+
 static void test_free_to_promise(void **state)
 {
     mfn_t mfn;
@@ -370,6 +440,9 @@ int main(void)
         cmocka_unit_test(test_one_gib),
         cmocka_unit_test(test_wrong_owner_panics),
         cmocka_unit_test(test_promises_are_kept),
+        cmocka_unit_test(test_as_many_as_there_are),
+        cmocka_unit_test(test_lists_link_blocks),
+        cmocka_unit_test(test_who_waits_is_told),
         cmocka_unit_test(test_free_to_promise),
         cmocka_unit_test(test_memory_alloc_rounds_to_pages),
         cmocka_unit_test(test_random_operations),

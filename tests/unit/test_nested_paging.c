@@ -237,6 +237,29 @@ static int unmap_checked(u64 page)
     return status;
 }
 
+/* All of 2 MiB by one store; told is the frame of a large page, whole or cut out of a larger one. */
+static int unmap_2m_checked(u64 page)
+{
+    hpa_t hpa = 0, leaf = 0;
+    u64 size = 0, access;
+    int status;
+
+    nested_lookup(&table, BASE + page * PAGE_SIZE, &leaf, &size, &access);
+    for (u64 i = 0; i < 512; i++) {
+        before[page + i] = model[page + i];
+        model[page + i] = NONE;
+    }
+    probes_choose(page, 512);
+    op_begin();
+    status = nested_unmap_2m(&table, BASE + page * PAGE_SIZE, &hpa);
+    op_end(status);
+    if (status == 0)
+        assert_int_equal(hpa, size >= SIZE_2M ? leaf : ~0ull);
+    else
+        memcpy(&model[page], &before[page], 512 * sizeof(model[0]));
+    return status;
+}
+
 static void compare_all(u64 step)
 {
     for (u64 i = 0; i < PAGES; i += step) {
@@ -271,6 +294,8 @@ static void random_operations(const struct nested_format *format)
         if (random() % 2)
             map_checked(ALIGN_DOWN(page, size / PAGE_SIZE), ((u64)random() % 1000) * size, size,
                         accesses[random() % 4]);
+        else if (turn % 7 == 0)
+            unmap_2m_checked(ALIGN_DOWN(page, 512));
         else
             unmap_checked(page);
         budget = POOL;
@@ -376,6 +401,29 @@ static void test_empty_table_gives_way(void **state)
     finish();
 }
 
+static void test_large_pages_are_removed_whole(void **state)
+{
+    (void)state;
+    start(&nested_format_amd);
+    assert_int_equal(unmap_2m_checked(512), -ENOENT);
+    assert_int_equal(map_checked(512, SIZE_2M, SIZE_2M, 7), 0);
+    assert_int_equal(unmap_2m_checked(512), 0);
+    assert_int_equal(unmap_2m_checked(512), -ENOENT);
+    assert_int_equal(map_checked(512 + 3, 0x3000, PAGE_SIZE, 7), 0);
+    assert_int_equal(table.pages, 4);
+    assert_int_equal(unmap_2m_checked(512), 0); /* with the table */
+    assert_int_equal(table.pages, 3);
+    assert_int_equal(flushes, 1);
+    assert_int_equal(map_checked(512 + 4, 0x4000, PAGE_SIZE, 7), 0); /* not into the table that is gone */
+    assert_int_equal(map_checked(1 << 18, SIZE_1G, SIZE_1G, 7), 0);
+    budget = 0;
+    assert_int_equal(unmap_2m_checked((1 << 18) + 1024), -ENOMEM);
+    budget = 1;
+    assert_int_equal(unmap_2m_checked((1 << 18) + 1024), 0); /* out of 1 GiB */
+    compare_all(1);
+    finish();
+}
+
 /* The table that the short way remembers may be gone. */
 static void test_remembered_table_is_forgotten(void **state)
 {
@@ -420,6 +468,7 @@ int main(void)
         cmocka_unit_test(test_bad_arguments),
         cmocka_unit_test(test_no_memory_changes_nothing),
         cmocka_unit_test(test_empty_table_gives_way),
+        cmocka_unit_test(test_large_pages_are_removed_whole),
         cmocka_unit_test(test_remembered_table_is_forgotten),
         cmocka_unit_test(test_clear_keeps_the_root),
         cmocka_unit_test(test_random_amd),

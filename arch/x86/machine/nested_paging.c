@@ -81,6 +81,18 @@ static void page_give_back(struct nested_table *table, hpa_t page)
     table->pages--;
 }
 
+/* A CPU may be on its way through it. */
+static void page_take_out(struct nested_table *table, hpa_t page)
+{
+    if (table->page_retire == NULL) {
+        page_give_back(table, page);
+        return;
+    }
+    table->recent = NULL;
+    table->page_retire(table->context, page);
+    table->pages--;
+}
+
 /* Translations that some CPU may remember are wrong from here on, until the flush. */
 static void note_removed(const struct nested_table *table)
 {
@@ -99,7 +111,8 @@ static void flush_all(const struct nested_table *table)
 }
 
 /* Give back all tables below the table `page` of `level`; as deep as there are levels. */
-static void tables_below_free(struct nested_table *table, hpa_t page, unsigned level)
+static void tables_below_free(struct nested_table *table, hpa_t page, unsigned level,
+                              void (*give_back)(struct nested_table *table, hpa_t page))
 {
     const u64 *entries = phys_to_virt(page);
 
@@ -110,8 +123,8 @@ static void tables_below_free(struct nested_table *table, hpa_t page, unsigned l
 
         if (!is_present(table, entries[i]) || is_leaf(table, entries[i], level))
             continue;
-        tables_below_free(table, below, level - 1);
-        page_give_back(table, below);
+        tables_below_free(table, below, level - 1, give_back);
+        give_back(table, below);
     }
 }
 
@@ -164,7 +177,7 @@ void nested_clear(struct nested_table *table)
         entry_publish(&entries[i], 0);
         note_removed(table);
         flush_all(table);
-        tables_below_free(table, entry & PTE_ADDRESS, level - 1);
+        tables_below_free(table, entry & PTE_ADDRESS, level - 1, page_give_back);
         page_give_back(table, entry & PTE_ADDRESS);
     }
 }
@@ -212,8 +225,8 @@ static int table_replace(struct nested_table *table, u64 *slot, u64 leaf, unsign
     entry_publish(slot, leaf);
     note_removed(table);
     flush_all(table); /* a CPU may still know the way to the old table */
-    tables_below_free(table, old, level - 1);
-    page_give_back(table, old);
+    tables_below_free(table, old, level - 1, page_take_out);
+    page_take_out(table, old);
     return 0;
 }
 
@@ -276,28 +289,28 @@ static void split_fill(const struct nested_table *table, u64 *entries, u64 leaf,
 }
 
 /*
- * An entry that maps what the large leaf maps, without the 4 KiB page at gpa. 0: no memory. Built from the
- * lowest table upwards; each table but the lowest points to the one made before.
+ * An entry that maps what the large leaf maps, without the page of level `target` at gpa. 0: no memory. Built
+ * from the lowest table upwards; each table but the lowest points to the one made before.
  */
-static u64 leaf_split(struct nested_table *table, gpa_t gpa, u64 leaf, unsigned level)
+static u64 leaf_split(struct nested_table *table, gpa_t gpa, u64 leaf, unsigned level, unsigned target)
 {
     hpa_t pages[LEVEL_1G];
 
-    for (unsigned made = 0; made < level; made++) {
+    for (unsigned made = target; made < level; made++) {
         pages[made] = page_take(table);
         if (pages[made] == 0) {
-            while (made > 0)
+            while (made > target)
                 page_give_back(table, pages[--made]);
             return 0;
         }
     }
-    for (unsigned at = level; at > LEVEL_4K; at--) {
+    for (unsigned at = level; at > target; at--) {
         hpa_t page = pages[at - 1];
         u64 *slot = slot_in(page, gpa, at - 1);
 
         split_fill(table, phys_to_virt(page), leaf, at);
         leaf = *slot;
-        *slot = at - 1 > LEVEL_4K ? pages[at - 2] | table->format->table : 0;
+        *slot = at - 1 > target ? pages[at - 2] | table->format->table : 0;
     }
     return pages[level - 1] | table->format->table;
 }
@@ -314,12 +327,42 @@ int nested_unmap(struct nested_table *table, gpa_t gpa)
     if (!is_present(table, *slot))
         return -ENOENT;
     if (level > LEVEL_4K) {
-        entry = leaf_split(table, gpa, *slot, level);
+        entry = leaf_split(table, gpa, *slot, level, LEVEL_4K);
         if (entry == 0)
             return -ENOMEM;
     }
     entry_publish(slot, entry);
     note_removed(table);
+    return 0;
+}
+
+int nested_unmap_2m(struct nested_table *table, gpa_t gpa, hpa_t *hpa)
+{
+    u64 old, entry = 0;
+    unsigned level;
+    u64 *slot;
+
+    if (gpa >> level_shift(table->format->levels) != 0)
+        return -ENOENT;
+    slot = slot_find(table, gpa, LEVEL_2M, &level);
+    old = *slot;
+    if (!is_present(table, old))
+        return -ENOENT;
+    if (level > LEVEL_2M) {
+        entry = leaf_split(table, gpa, old, level, LEVEL_2M);
+        if (entry == 0)
+            return -ENOMEM;
+    }
+    entry_publish(slot, entry);
+    note_removed(table);
+    if (is_leaf(table, old, level)) {
+        *hpa = (old & PTE_ADDRESS & ~(BIT(level_shift(level)) - 1)) | (gpa & (BIT(level_shift(level)) - 1));
+        return 0;
+    }
+    *hpa = ~0ull;
+    if (table->page_retire == NULL)
+        flush_all(table);
+    page_take_out(table, old & PTE_ADDRESS);
     return 0;
 }
 

@@ -31,6 +31,11 @@ struct nested_table {
     bool pages_1g;
     hpa_t (*page_alloc)(void *context); /* zeroed frame, 0 when out of memory */
     void (*page_free)(void *context, hpa_t page);
+    /*
+     * The same for a table that was taken out while CPUs may walk it: free it once none does. NULL: page_free
+     * behind flush is enough.
+     */
+    void (*page_retire)(void *context, hpa_t page);
     void *context;
     void (*flush)(void *flush_context); /* drop what any CPU remembers of these tables; NULL: none can */
     void *flush_context;
@@ -45,7 +50,7 @@ void nested_table_destroy(struct nested_table *table);
 
 /*
  * Map one page of PAGE_SIZE, SIZE_2M or SIZE_1G; both addresses aligned to it. A finer table in the way is
- * replaced only if it is empty (then freed, after flush), else -EEXIST; an equal or larger mapping in the
+ * replaced only if it is empty (then retired), else -EEXIST; an equal or larger mapping in the
  * way: -EEXIST. -ENOMEM changes nothing.
  */
 int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 access);
@@ -55,6 +60,11 @@ int nested_map(struct nested_table *table, gpa_t gpa, hpa_t hpa, u64 size, u64 a
  * (splitting).
  */
 int nested_unmap(struct nested_table *table, gpa_t gpa);
+/*
+ * Remove all that is mapped in the 2 MiB at gpa (aligned), by one store. 0: something was; *hpa is that of
+ * the large page, or ~0 when there were smaller ones. -ENOENT, -ENOMEM (splitting).
+ */
+int nested_unmap_2m(struct nested_table *table, gpa_t gpa, hpa_t *hpa);
 /* Remove everything, keep the root; flushes before tables are freed. */
 void nested_clear(struct nested_table *table);
 
