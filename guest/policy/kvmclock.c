@@ -10,6 +10,7 @@
 
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
+#include "hv/memory/guest_take.h"
 
 #define CLOCK_ENABLE      BIT(0)
 #define CLOCK_FLAG_STABLE 1
@@ -105,6 +106,31 @@ static bool is_wall_clock(u32 msr)
     return msr == MSR_KVM_WALL_CLOCK || msr == MSR_KVM_WALL_CLOCK_NEW;
 }
 
+static void page_unpin(struct vcpu *vcpu, u64 system_time)
+{
+    if (system_time & CLOCK_ENABLE)
+        guest_memory_unpin(&vcpu->vm->memory, system_time & ~CLOCK_ENABLE, sizeof(struct clock_page));
+}
+
+/* The page can't be given away while it is kept. */
+static int system_time_write(struct vcpu *vcpu, u64 value)
+{
+    struct kvmclock *clock = vcpu->clock;
+    u64 before = clock->system_time;
+    int error = 0;
+
+    if (value & CLOCK_ENABLE)
+        error = guest_memory_pin(&vcpu->vm->memory, value & ~CLOCK_ENABLE, sizeof(struct clock_page));
+    if (error)
+        return error;
+    clock->system_time = value;
+    error = kvmclock_update(vcpu);
+    if (error)
+        clock->system_time = before;
+    page_unpin(vcpu, error ? value : before);
+    return error;
+}
+
 int kvmclock_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 {
     const struct kvmclock *clock = vcpu->clock;
@@ -118,18 +144,11 @@ int kvmclock_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 int kvmclock_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
     struct kvmclock *clock = vcpu->clock;
-    u64 before = clock->system_time;
-    int error;
 
     if (!is_offered(vcpu))
         return -ENXIO;
-    if (is_wall_clock(msr)) {
-        clock->wall_clock = value;
-        return wall_clock_write(vcpu, value);
-    }
-    clock->system_time = value;
-    error = kvmclock_update(vcpu);
-    if (error)
-        clock->system_time = before;
-    return error;
+    if (!is_wall_clock(msr))
+        return system_time_write(vcpu, value);
+    clock->wall_clock = value;
+    return wall_clock_write(vcpu, value);
 }

@@ -10,6 +10,7 @@
 #include "arch/x86/machine/tsc.h"
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
+#include "hv/memory/guest_take.h"
 
 struct steal_record {
     u64 stolen; /* nanoseconds, under vmware ticks of the TSC; what follows is kvm's alone */
@@ -23,6 +24,11 @@ _Static_assert(sizeof(struct steal_record) == 64, "Linux: struct kvm_steal_time"
 static struct stealtime *steal_of(const struct vcpu *vcpu)
 {
     return &((struct machine *)vcpu->vm->machine)->vcpus[vcpu->index].steal;
+}
+
+static bool is_on(const struct stealtime *steal)
+{
+    return steal->record & STEAL_ENABLE;
 }
 
 void stealtime_reset(struct stealtime *steal)
@@ -69,26 +75,46 @@ void stealtime_update(struct vcpu *vcpu)
 {
     struct stealtime *steal = steal_of(vcpu);
 
-    if (steal->record & STEAL_ENABLE)
+    if (is_on(steal))
         record_write(vcpu, steal); /* one that has become bad in the meantime stays as it is */
+}
+
+static void record_unpin(struct guest_memory *memory, const struct stealtime *steal)
+{
+    guest_memory_unpin(memory, steal->record & ~STEAL_ENABLE, sizeof(struct steal_record));
+}
+
+/* Its page can't be given away while it is kept. */
+static int record_begin(struct vcpu *vcpu, struct stealtime *steal)
+{
+    struct guest_memory *memory = &vcpu->vm->memory;
+    gpa_t gpa = steal->record & ~STEAL_ENABLE;
+    struct steal_record found;
+    int error = guest_memory_pin(memory, gpa, sizeof(found));
+
+    if (error)
+        return error;
+    error = guest_memory_read(memory, gpa, &found, sizeof(found));
+    steal->before = found.stolen;
+    steal->version = found.version & ~1u;
+    if (!error)
+        error = record_write(vcpu, steal);
+    if (error)
+        record_unpin(memory, steal);
+    return error;
 }
 
 int stealtime_register(struct vcpu *vcpu, u64 record)
 {
+    struct stealtime *steal = steal_of(vcpu);
     struct stealtime next = {.record = record, .begin = vcpu->sched.waited};
-    struct steal_record found;
-    int error;
+    int error = is_on(&next) ? record_begin(vcpu, &next) : 0;
 
-    if (record & STEAL_ENABLE) {
-        error = guest_memory_read(&vcpu->vm->memory, record & ~STEAL_ENABLE, &found, sizeof(found));
-        next.before = found.stolen;
-        next.version = found.version & ~1u;
-        if (!error)
-            error = record_write(vcpu, &next);
-        if (error)
-            return error;
-    }
-    *steal_of(vcpu) = next;
+    if (error)
+        return error;
+    if (is_on(steal))
+        record_unpin(&vcpu->vm->memory, steal);
+    *steal = next;
     return 0;
 }
 

@@ -30,8 +30,8 @@ void stealtime_reset(struct stealtime *steal);
 /* Write the record, if there is one: the vCPU has waited and is about to run (struct machine_ops). */
 void stealtime_update(struct vcpu *vcpu);
 /*
- * Keep the record at this address from now on (STEAL_ENABLE; no reserved bit), or none. -EFAULT: it is not
- * in RAM, and nothing changes.
+ * Keep the record at this address from now on (STEAL_ENABLE; no reserved bit), or none; it is pinned
+ * meanwhile. Negative: it is not in RAM, or can't be given or pinned, and nothing changes.
  */
 int stealtime_register(struct vcpu *vcpu, u64 record);
 

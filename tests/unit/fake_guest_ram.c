@@ -3,6 +3,7 @@
 #include "tests/unit/fake_guest_ram.h"
 
 #include "hv/lib/errno.h"
+#include "hv/memory/guest_take.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,7 +11,12 @@
 #define SPACE (6ull << 30)
 
 gpa_t fake_guest_ram_full = ~0ull;
+bool fake_guest_ram_no_pins;
 static u8 *ram;
+static struct {
+    gpa_t gpa;
+    u64 bytes;
+} pins[64];
 
 void fake_guest_ram_reset(struct guest_memory *memory, u64 bytes)
 {
@@ -31,11 +37,47 @@ void fake_guest_ram_reset(struct guest_memory *memory, u64 bytes)
         if (regions[i].start < regions[i].end)
             memory->regions[memory->region_count++] = regions[i];
     fake_guest_ram_full = ~0ull;
+    fake_guest_ram_no_pins = false;
+    memset(pins, 0, sizeof(pins));
 }
 
 u8 *fake_guest_ram_at(gpa_t gpa)
 {
     return ram + gpa;
+}
+
+unsigned fake_guest_ram_pins(gpa_t gpa)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < ARRAY_SIZE(pins); i++)
+        count += pins[i].bytes && pins[i].gpa >> PAGE_SHIFT <= gpa >> PAGE_SHIFT &&
+                 gpa >> PAGE_SHIFT <= (pins[i].gpa + pins[i].bytes - 1) >> PAGE_SHIFT;
+    return count;
+}
+
+int guest_memory_pin(struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    (void)memory;
+    for (unsigned i = 0; i < ARRAY_SIZE(pins) && !fake_guest_ram_no_pins; i++)
+        if (!pins[i].bytes) {
+            pins[i].gpa = gpa;
+            pins[i].bytes = bytes;
+            return 0;
+        }
+    return -ENOSPC;
+}
+
+/* One that was pinned. */
+void guest_memory_unpin(struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    (void)memory;
+    for (unsigned i = 0; i < ARRAY_SIZE(pins); i++)
+        if (pins[i].gpa == gpa && pins[i].bytes == bytes) {
+            pins[i].bytes = 0;
+            return;
+        }
+    abort();
 }
 
 static int check(const struct guest_memory *memory, gpa_t gpa, u64 bytes)

@@ -14,6 +14,10 @@ void fake_guest_ram_reset(struct guest_memory *memory, u64 bytes);
 /* The byte behind gpa, for tests to look at. */
 u8 *fake_guest_ram_at(gpa_t gpa);
 
+/* How many pins hold the frame of gpa; a pin in vain fails with -ENOSPC while this is true. */
+unsigned fake_guest_ram_pins(gpa_t gpa);
+extern bool fake_guest_ram_no_pins;
+
 /* From now on writes at or above gpa fail with -ENOMEM; ~0: none. */
 extern gpa_t fake_guest_ram_full;
 

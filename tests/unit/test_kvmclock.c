@@ -215,11 +215,32 @@ static void test_not_offered(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The page stays the guest's while lintel may write it; one that is refused leaves no pin. */
+static void test_pinned(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(kvmclock_msr_write(&vcpus[i], MSR_KVM_SYSTEM_TIME_NEW, (0x3000 + i * 64) | 1), 0);
+    assert_int_equal(kvmclock_msr_write(&vcpus[1], MSR_KVM_SYSTEM_TIME, 0x3041), 0);
+    assert_int_equal(fake_guest_ram_pins(0x3000), 2);
+    assert_true(kvmclock_msr_write(&vcpus[1], MSR_KVM_SYSTEM_TIME, 0x40000001) < 0);
+    assert_int_equal(fake_guest_ram_pins(0x40000000), 0);
+    fake_guest_ram_no_pins = true;
+    assert_true(kvmclock_msr_write(&vcpus[1], MSR_KVM_SYSTEM_TIME, 0x5001) < 0);
+    fake_guest_ram_no_pins = false;
+    assert_int_equal(fake_guest_ram_pins(0x3000), 2);
+    assert_int_equal(kvmclock_msr_write(&vcpus[0], MSR_KVM_SYSTEM_TIME_NEW, 0x5001), 0);
+    assert_int_equal(kvmclock_msr_write(&vcpus[1], MSR_KVM_SYSTEM_TIME_NEW, 0), 0);
+    assert_int_equal(fake_guest_ram_pins(0x3000), 0);
+    assert_int_equal(fake_guest_ram_pins(0x5000), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_factors),       TEST(test_page),          TEST(test_pages_agree), TEST(test_tsc_jump),
-        TEST(test_off_and_reset), TEST(test_bad_addresses), TEST(test_wall_clock),  TEST(test_not_offered),
+        TEST(test_factors),    TEST(test_page),          TEST(test_pages_agree),
+        TEST(test_tsc_jump),   TEST(test_off_and_reset), TEST(test_bad_addresses),
+        TEST(test_wall_clock), TEST(test_not_offered),   TEST(test_pinned),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -148,6 +148,29 @@ static void test_bad_in_the_meantime(void **state)
     assert_int_equal(version() & 1, 0);
 }
 
+/* While lintel writes the record its page stays the guest's; one that is refused leaves no pin. */
+static void test_pinned(void **state)
+{
+    const gpa_t other = RECORD + 0x5000;
+
+    (void)state;
+    stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, RECORD | 1);
+    stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, RECORD | 1);
+    assert_int_equal(fake_guest_ram_pins(RECORD), 1);
+    assert_true(stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, RAM | 1) < 0);
+    assert_int_equal(fake_guest_ram_pins(RAM), 0);
+    fake_guest_ram_no_pins = true;
+    assert_true(stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, other | 1) < 0);
+    fake_guest_ram_no_pins = false;
+    waits(2000);
+    assert_int_equal(nanoseconds(), 1000); /* it is still this one */
+    stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, other | 1);
+    assert_int_equal(fake_guest_ram_pins(RECORD), 0);
+    assert_int_equal(fake_guest_ram_pins(other), 1);
+    stealtime_msr_write(&vcpu, MSR_KVM_STEAL_TIME, 0);
+    assert_int_equal(fake_guest_ram_pins(other), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_odd_record, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_in_the_meantime, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_pinned, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("stealtime", tests, NULL, NULL);
