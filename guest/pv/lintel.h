@@ -14,16 +14,18 @@
 #include <stdint.h>
 
 #define LINTEL_CALL_BASE          0x4c540000u
-#define LINTEL_CALL_RANGE         0xffffu                /* numbers BASE to BASE + RANGE are lintel's */
-#define LINTEL_CALL_VERSION       (LINTEL_CALL_BASE + 0) /* -> LINTEL_ABI_VERSION or later */
-#define LINTEL_CALL_FEATURES      (LINTEL_CALL_BASE + 1) /* word -> LINTEL_FEATURE bits of that word */
-#define LINTEL_CALL_CONSOLE_WRITE (LINTEL_CALL_BASE + 2) /* physical address, bytes -> bytes, or an error */
-#define LINTEL_CALL_YIELD         (LINTEL_CALL_BASE + 3) /* -> 0 */
-#define LINTEL_CALL_CPU_ON        (LINTEL_CALL_BASE + 4) /* vCPU, entry, EBX there -> 0, or an error */
-#define LINTEL_CALL_CPU_OFF       (LINTEL_CALL_BASE + 5) /* -> 0, when the operator starts it again */
-#define LINTEL_CALL_CPU_STATE     (LINTEL_CALL_BASE + 6) /* vCPU -> LINTEL_CPU_*, or an error */
-#define LINTEL_CALL_SYSTEM_OFF    (LINTEL_CALL_BASE + 7) /* does not return */
-#define LINTEL_CALL_SYSTEM_RESET  (LINTEL_CALL_BASE + 8) /* does not return */
+#define LINTEL_CALL_RANGE         0xffffu                 /* numbers BASE to BASE + RANGE are lintel's */
+#define LINTEL_CALL_VERSION       (LINTEL_CALL_BASE + 0)  /* -> LINTEL_ABI_VERSION or later */
+#define LINTEL_CALL_FEATURES      (LINTEL_CALL_BASE + 1)  /* word -> LINTEL_FEATURE bits of that word */
+#define LINTEL_CALL_CONSOLE_WRITE (LINTEL_CALL_BASE + 2)  /* physical address, bytes -> bytes, or an error */
+#define LINTEL_CALL_YIELD         (LINTEL_CALL_BASE + 3)  /* -> 0 */
+#define LINTEL_CALL_CPU_ON        (LINTEL_CALL_BASE + 4)  /* vCPU, entry, EBX there -> 0, or an error */
+#define LINTEL_CALL_CPU_OFF       (LINTEL_CALL_BASE + 5)  /* -> 0, when the operator starts it again */
+#define LINTEL_CALL_CPU_STATE     (LINTEL_CALL_BASE + 6)  /* vCPU -> LINTEL_CPU_*, or an error */
+#define LINTEL_CALL_SYSTEM_OFF    (LINTEL_CALL_BASE + 7)  /* does not return */
+#define LINTEL_CALL_SYSTEM_RESET  (LINTEL_CALL_BASE + 8)  /* does not return */
+#define LINTEL_CALL_P2M_MAP       (LINTEL_CALL_BASE + 9)  /* physical address -> entries, or an error */
+#define LINTEL_CALL_P2M_UNMAP     (LINTEL_CALL_BASE + 10) /* -> 0, or an error */
 
 #define LINTEL_ABI_VERSION 0x10001 /* major << 16 | minor */
 
@@ -31,14 +33,21 @@
 #define LINTEL_FEATURE_YIELD         1
 #define LINTEL_FEATURE_CPU_POWER     2 /* CPU_ON, CPU_OFF, CPU_STATE */
 #define LINTEL_FEATURE_SYSTEM_POWER  3 /* SYSTEM_OFF, SYSTEM_RESET */
+#define LINTEL_FEATURE_P2M           4 /* P2M_MAP, P2M_UNMAP: the operator has allowed it */
 
 enum lintel_cpu { LINTEL_CPU_OFF, LINTEL_CPU_ON, LINTEL_CPU_PENDING };
 
 #define LINTEL_CONSOLE_MAX 4096
 
+/* What P2M_MAP shows: 8 bytes per guest frame, a machine frame, or with this bit the same as the guest's. */
+#define LINTEL_P2M_MISSING  (~0ull) /* a hole, RAM not given yet, or all of 2 MiB is identity */
+#define LINTEL_P2M_IDENTITY (1ull << 62)
+
 /* Errors are negative. */
-#define LINTEL_EPERM       1    /* not from ring 0 of protected or long mode */
+#define LINTEL_EPERM       1    /* not from ring 0 of protected or long mode; not allowed to this VM */
+#define LINTEL_ENOENT      2    /* not mapped */
 #define LINTEL_EFAULT      14   /* the range is not all RAM */
+#define LINTEL_EBUSY       16   /* RAM or a device is there */
 #define LINTEL_EINVAL      22   /* more than LINTEL_CONSOLE_MAX; no such vCPU; beyond 4 GiB */
 #define LINTEL_ENOSYS      38   /* no such call */
 #define LINTEL_EALREADY    114  /* the vCPU is on */

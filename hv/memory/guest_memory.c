@@ -32,9 +32,17 @@ static u64 tables_of(u64 frames)
     return 2 * (frames >> 9) + 3 * (frames >> 18) + TABLES_ABOVE;
 }
 
+/* Where the guest may see the list, wherever that is. */
+static u64 list_tables_of(const struct guest_memory *memory)
+{
+    u64 bytes = guest_memory_list_bytes(memory);
+
+    return memory->list_shared ? bytes / SIZE_2M + bytes / SIZE_1G + 6 : 0;
+}
+
 int guest_memory_promise(struct guest_memory *memory, u64 frames)
 {
-    u64 due = guest_memory_due(memory), tables = tables_of(frames);
+    u64 due = guest_memory_due(memory), tables = tables_of(frames) + list_tables_of(memory);
     u64 more = frames - MIN(frames, due), more_tables = tables - MIN(tables, memory->tables);
 
     if (frame_promise(more, frame_owner_guest(memory->vm)))
@@ -166,6 +174,7 @@ static void promise_again(struct guest_memory *memory)
 
 void guest_memory_reset(struct guest_memory *memory)
 {
+    guest_memory_forget_list(memory);
     /* Giving back costs what was used; the next boot touches, and clears, only what it needs. */
     nested_clear(&memory->nested);
     guest_memory_settle(memory);
@@ -186,6 +195,7 @@ void guest_memory_destroy(struct guest_memory *memory)
     if (memory->p2m.top == 0)
         return; /* never created, or destroyed already */
     guest_memory_prove(memory);
+    guest_memory_forget_list(memory);
     nested_table_destroy(&memory->nested);
     guest_memory_settle(memory);
     frames_give_back(memory);

@@ -55,6 +55,11 @@ struct guest_memory {
     void (*flush_finish)(void *context); /* and wait until they have; no lock held. NULL: no vCPU runs */
     void *flush_context;
     struct flush_debt flush_debt;
+    bool list_shared; /* the guest may see its p2m list: tables for that are promised, too */
+    struct {
+        gpa_t start;
+        u64 bytes; /* 0: it sees it nowhere */
+    } list;
 };
 
 /*
@@ -139,6 +144,33 @@ int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void 
                              bool (*wanted)(const void *context), const void *context);
 /* Take it away again, if it is there. */
 void guest_memory_hide_window(struct guest_memory *memory, gpa_t gpa);
+
+/*
+ * The guest's own view of its p2m list: the entries as they are from gpa (page aligned) on, up to the last
+ * frame that the memory map names, in whole leaves. guest_list.c; any CPU, no lock held. 0; -EINVAL: not
+ * aligned, or it ends beyond the guest's physical addresses; -EBUSY: not all of it is free; -EALREADY: it is
+ * shown. What the bus has there is for the caller to look at.
+ */
+int guest_memory_show_list(struct guest_memory *memory, gpa_t gpa);
+u64 guest_memory_list_bytes(const struct guest_memory *memory);
+bool guest_memory_list_fits(const struct guest_memory *memory, gpa_t gpa);
+/* Take it away: 0, or -ENOENT. And without a look at nested tables, which are cleared next; no vCPU runs. */
+int guest_memory_hide_list(struct guest_memory *memory);
+void guest_memory_forget_list(struct guest_memory *memory);
+
+static inline bool guest_memory_in_list(const struct guest_memory *memory, gpa_t gpa)
+{
+    u64 bytes = __atomic_load_n(&memory->list.bytes, __ATOMIC_ACQUIRE);
+
+    return gpa - READ_ONCE(memory->list.start) < bytes;
+}
+
+/* A read in it that no page answers yet: 0, retry the instruction; -ENOMEM. */
+int guest_memory_list_fault(struct guest_memory *memory, gpa_t gpa);
+/* What 1 to 8 bytes within a page of it read as. */
+u64 guest_memory_list_read(struct guest_memory *memory, gpa_t gpa, unsigned bytes);
+/* The page that is to be seen at gpa in it, lintel's own without fail. VM's lock held. */
+hpa_t guest_memory_list_page(const struct guest_memory *memory, gpa_t gpa);
 
 /*
  * The frame behind one gpa, mapped in the direct map; NULL when missing. Valid while the VM's lock is held or

@@ -13,7 +13,7 @@ int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void 
     int status = -EAGAIN;
 
     spinlock_take(memory->lock);
-    if (wanted(context))
+    if (wanted(context) && !guest_memory_in_list(memory, gpa)) /* the guest's p2m list stays in front */
         status = nested_map(&memory->nested, gpa, virt_to_phys(page), PAGE_SIZE, NESTED_READ | NESTED_WRITE);
     spinlock_release(memory->lock);
     return status == -EEXIST ? 0 : status;

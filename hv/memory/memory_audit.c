@@ -102,6 +102,16 @@ static bool is_window(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa)
            frame_owner(hpa >> PAGE_SHIFT) == frame_owner_support(memory->vm);
 }
 
+/* The very page that the p2m has for these entries, for reading alone. */
+static bool is_list_page(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa)
+{
+    u64 size = 0, access = 0;
+    hpa_t seen;
+
+    return nested_lookup(&memory->nested, gpa, &seen, &size, &access) == 0 && size == PAGE_SIZE &&
+           access == NESTED_READ && hpa == guest_memory_list_page(memory, gpa);
+}
+
 /* One leaf of the nested tables against the entries of the list that it covers. */
 static int leaf_check(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa, u64 size,
                       struct finding *finding)
@@ -109,6 +119,12 @@ static int leaf_check(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa, u
     for (u64 at = 0; at < size; at += PAGE_SIZE) {
         u64 entry = p2m_lookup_slow(&memory->p2m, (gpa + at) >> PAGE_SHIFT);
 
+        if (guest_memory_in_list(memory, gpa + at)) {
+            if (!is_list_page(memory, gpa + at, hpa + at))
+                return DIFFER(finding, "gpa %#llx, where the guest sees its list, is mapped to frame %#llx",
+                              (ull)(gpa + at), (ull)(hpa + at) >> PAGE_SHIFT);
+            continue;
+        }
         if (entry == P2M_INVALID && is_window(memory, gpa + at, hpa + at))
             continue;
         if (entry == P2M_INVALID || p2m_frame(entry) != (hpa + at) >> PAGE_SHIFT)

@@ -44,6 +44,9 @@ struct p2m {
     hpa_t recent_leaf;
     u64 pages;   /* private pages in use: leaves, tables, tree, info page */
     u64 present; /* entries that hold a frame; identity ranges are not counted */
+    /* Other pages than before stand for the entries of these frames (whole leaves); or NULL. Lock held. */
+    void (*leaves_changed)(void *leaves_context, gfn_t gfn, u64 frames);
+    void *leaves_context;
 };
 
 /* Once at boot, before any p2m_init: make the shared pages of holes. 0 or -ENOMEM. */
@@ -115,6 +118,9 @@ void p2m_remove_range(struct p2m *p2m, gfn_t gfn, u64 count);
  * there, -EINVAL, -ENOMEM; all or nothing.
  */
 int p2m_set_identity(struct p2m *p2m, gfn_t gfn, u64 count);
+
+/* The page that holds gfn's entry, a leaf or one that holes share. Under the VM's lock. */
+hpa_t p2m_leaf(const struct p2m *p2m, gfn_t gfn);
 
 /* Does the tree say what the window's tables say? Under the VM's lock. */
 bool p2m_tree_agrees(const struct p2m *p2m);

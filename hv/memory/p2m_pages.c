@@ -227,6 +227,17 @@ static hpa_t window_page(const struct p2m *p2m, gfn_t gfn, unsigned level)
     return page;
 }
 
+hpa_t p2m_leaf(const struct p2m *p2m, gfn_t gfn)
+{
+    return window_page(p2m, gfn, 0);
+}
+
+static void tell_leaves_changed(struct p2m *p2m, gfn_t gfn, u64 frames)
+{
+    if (p2m->leaves_changed != NULL)
+        p2m->leaves_changed(p2m->leaves_context, ALIGN_DOWN(gfn, frames), frames);
+}
+
 /* The tree's; it is private where the window's is. */
 static hpa_t tree_page(const struct p2m *p2m, gfn_t gfn, unsigned level)
 {
@@ -310,12 +321,15 @@ hpa_t p2m_page_make(struct p2m *p2m, gfn_t gfn, unsigned target)
     p2m->info->highest = MAX(p2m->info->highest, gfn | (LEVEL_FRAMES(target + 1) - 1));
     p2m_change_end(p2m);
     p2m_window_forget(p2m, gfn);
+    if (target == 0)
+        tell_leaves_changed(p2m, gfn, P2M_ENTRIES);
     return pairs[target].page;
 }
 
 void p2m_hole_set(struct p2m *p2m, hpa_t page, gfn_t gfn, unsigned level, enum p2m_hole hole)
 {
     page_link(p2m, page, gfn, level, shared_pages[hole][level - 1], shared_tree[hole][level - 1]);
+    tell_leaves_changed(p2m, gfn, LEVEL_FRAMES(level));
 }
 
 /* ---- empty leaves ---- */

@@ -28,5 +28,6 @@ CONFIG_KEY("vm", "personality", kvm|vmware|none, "kvm", "kvm, vmware or none")
 CONFIG_KEY("vm", "prefault", yes_no, "no", "yes or no") /* yes: all memory at start */
 CONFIG_KEY("vm", "hypercall_patch", yes_no, "yes", "yes or no") /* rewrite the other vendor's call */
 CONFIG_KEY("vm", "pages", 4k|2m|1g, "1g", "4k, 2m or 1g") /* the largest page that maps its memory */
+CONFIG_KEY("vm", "p2m", no|shared, "no", "no or shared") /* shared: the guest may see where its frames are */
 #undef CONFIG_KEY
 /* clang-format on */

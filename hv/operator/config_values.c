@@ -286,6 +286,11 @@ static void store_pages(struct target *to, const struct config_value *value)
     to->vm->page_limit = PAGE_SIZE << (9 * value->number);
 }
 
+static void store_p2m(struct target *to, const struct config_value *value)
+{
+    to->vm->p2m_shared = value->number; /* no|shared */
+}
+
 static void store_nothing(struct target *to, const struct config_value *value)
 {
     (void)to;
@@ -312,6 +317,7 @@ static const struct {
     {"prefault", store_prefault},
     {"hypercall_patch", store_hypercall_patch},
     {"pages", store_pages},
+    {"p2m", store_p2m},
 };
 _Static_assert(ARRAY_SIZE(stores) == CONFIG_KEY_COUNT, "every key of config_keys.h goes somewhere");
 

@@ -128,16 +128,23 @@ void port_bus_write(struct port_bus *bus, struct vcpu *vcpu, u16 port, unsigned 
         port_range_write(range, vcpu, port, size, value);
 }
 
+bool mmio_bus_is_free(const struct mmio_bus *bus, gpa_t gpa, u64 bytes)
+{
+    for (u32 i = 0; i < bus->count; i++) {
+        const struct mmio_range *range = &bus->ranges[i];
+
+        if (gpa < range->start + range->size && range->start < gpa + bytes)
+            return false;
+    }
+    return true;
+}
+
 int mmio_bus_add(struct mmio_bus *bus, const struct mmio_range *range)
 {
     if (range->size == 0 || range->start + range->size < range->start)
         return -EINVAL;
-    for (u32 i = 0; i < bus->count; i++) {
-        const struct mmio_range *other = &bus->ranges[i];
-
-        if (range->start < other->start + other->size && other->start < range->start + range->size)
-            return -EEXIST;
-    }
+    if (!mmio_bus_is_free(bus, range->start, range->size))
+        return -EEXIST;
     if (bus->count == MMIO_RANGES)
         return -ENOSPC;
     bus->ranges[bus->count++] = *range;

@@ -99,6 +99,8 @@ struct mmio_bus {
 int mmio_bus_add(struct mmio_bus *bus, const struct mmio_range *range);
 /* The range that holds gpa .. gpa + size - 1 whole, or NULL. */
 const struct mmio_range *mmio_bus_find(const struct mmio_bus *bus, gpa_t gpa, unsigned size);
+/* Does nobody live in these addresses? */
+bool mmio_bus_is_free(const struct mmio_bus *bus, gpa_t gpa, u64 bytes);
 /* All ones where nobody lives. */
 u64 mmio_bus_read(const struct mmio_bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size);
 void mmio_bus_write(const struct mmio_bus *bus, struct vcpu *vcpu, gpa_t gpa, unsigned size, u64 value);

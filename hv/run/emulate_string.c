@@ -123,6 +123,19 @@ static int operand_walk(const struct emulation *e, struct operand *operand, gva_
     return 0;
 }
 
+/* A write to the guest's p2m list, which it may only read: -EFAULT with #GP injected. Else 0. */
+static int operand_check(const struct emulation *e, const struct operand *operand)
+{
+    const struct guest_memory *memory = &e->vcpu->vm->memory;
+    bool in_list = guest_memory_in_list(memory, operand->gpa[0]) ||
+                   (operand->bytes[1] && guest_memory_in_list(memory, operand->gpa[1]));
+
+    if (operand->access != WALK_WRITE || !in_list)
+        return 0;
+    vcpu_inject_fault(e->vcpu, VECTOR_GP, 0);
+    return -EFAULT;
+}
+
 /* Find the current element: 0, or as operand_walk. */
 static int operand_locate(const struct emulation *e, struct operand *operand)
 {
@@ -139,10 +152,11 @@ static int operand_locate(const struct emulation *e, struct operand *operand)
     operand->bytes[0] = MIN(size, left);
     operand->bytes[1] = size - operand->bytes[0];
     err = operand_walk(e, operand, linear, &operand->gpa[0]);
-    if (err || operand->bytes[1] == 0)
-        return err;
-    linear += left;
-    return operand_walk(e, operand, e->mode == DECODE_64 ? linear : (u32)linear, &operand->gpa[1]);
+    if (!err && operand->bytes[1]) {
+        linear += left;
+        err = operand_walk(e, operand, e->mode == DECODE_64 ? linear : (u32)linear, &operand->gpa[1]);
+    }
+    return err ? err : operand_check(e, operand);
 }
 
 static bool operand_touches(const struct operand *operand, gpa_t gpa)
@@ -157,7 +171,10 @@ static int part_read(struct vcpu *vcpu, gpa_t gpa, unsigned bytes, u64 *value)
     *value = 0;
     if (guest_memory_is_ram(&vcpu->vm->memory, gpa))
         return guest_memory_read(&vcpu->vm->memory, gpa, value, bytes);
-    *value = emulate_device_read(vcpu, gpa, bytes);
+    if (guest_memory_in_list(&vcpu->vm->memory, gpa))
+        *value = guest_memory_list_read(&vcpu->vm->memory, gpa, bytes);
+    else
+        *value = emulate_device_read(vcpu, gpa, bytes);
     return 0;
 }
 

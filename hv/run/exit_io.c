@@ -3,6 +3,7 @@
  * The answers to exits that touch devices: ports and memory without RAM. Called by the dispatcher on the
  * vCPU's own CPU; no lock but those that buses and memory take. IN and OUT are the hot path.
  */
+#include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
 #include "hv/run/emulate.h"
@@ -107,10 +108,30 @@ static void access_hole(struct vcpu *vcpu, const struct vmexit *x)
               vcpu->index, vcpu->regs.rip, x->fault.access & FAULT_WRITE ? "wrote" : "read", x->fault.gpa);
 }
 
+/*
+ * Where the guest sees its p2m list: reads find a page, writes are #GP(0). Nothing runs there, no table of
+ * the guest's and no stack lies there: as in any place without RAM (-ENXIO).
+ */
+static __attribute__((noinline)) int access_list(struct vcpu *vcpu, const struct vmexit *x)
+{
+    struct vcpu_event event;
+
+    if (x->fault.access & (FAULT_TABLE_WALK | FAULT_FETCH))
+        return -ENXIO;
+    if (!(x->fault.access & FAULT_WRITE))
+        return guest_memory_list_fault(&vcpu->vm->memory, x->fault.gpa);
+    if (engine->event_pending(vcpu, &event))
+        return -ENXIO;
+    vcpu_inject_fault(vcpu, VECTOR_GP, 0);
+    return 0;
+}
+
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
 {
     int err = guest_memory_fault(&vcpu->vm->memory, x->fault.gpa);
 
+    if (unlikely(err == -ENXIO && guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa)))
+        err = access_list(vcpu, x);
     if (!err)
         return;
     if (likely(err == -ENXIO))

@@ -6,6 +6,7 @@
 #include "hv/lib/errno.h"
 #include "hv/run/exit.h"
 #include "hv/run/sched.h"
+#include "hv/run/vm_flush.h"
 
 /* A call looks at its arguments alone: it may be a light exit (exit.h), without the other registers. */
 typedef s64 (*hypercall_fn)(struct vcpu *vcpu, const u64 arguments[4]);
@@ -19,10 +20,12 @@ static s64 call_version(struct vcpu *vcpu, const u64 arguments[4])
 
 static s64 call_features(struct vcpu *vcpu, const u64 arguments[4])
 {
-    (void)vcpu;
-    return arguments[0] == 0 ? HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD |
-                                   HYPERCALL_FEATURE_CPU_POWER | HYPERCALL_FEATURE_SYSTEM_POWER
-                             : 0;
+    u64 always = HYPERCALL_FEATURE_CONSOLE_WRITE | HYPERCALL_FEATURE_YIELD | HYPERCALL_FEATURE_CPU_POWER |
+                 HYPERCALL_FEATURE_SYSTEM_POWER;
+
+    if (arguments[0] != 0)
+        return 0;
+    return (s64)(vcpu->vm->config->p2m_shared ? always | HYPERCALL_FEATURE_P2M : always);
 }
 
 /* All or nothing: the range is looked at before the first byte is shown. */
@@ -107,6 +110,36 @@ static s64 call_system_reset(struct vcpu *vcpu, const u64 arguments[4])
     return 0;
 }
 
+/* The guest's own view of its p2m list, where neither RAM nor a device is. */
+static s64 call_p2m_map(struct vcpu *vcpu, const u64 arguments[4])
+{
+    struct vm *vm = vcpu->vm;
+    u64 bytes = guest_memory_list_bytes(&vm->memory);
+    int error;
+
+    if (!vm->config->p2m_shared)
+        return -EPERM;
+    if (!guest_memory_list_fits(&vm->memory, arguments[0]))
+        return -EINVAL;
+    if (!mmio_bus_is_free(&vm->mmio, arguments[0], bytes))
+        return -EBUSY;
+    error = guest_memory_show_list(&vm->memory, arguments[0]);
+    return error ? error : (s64)(bytes / sizeof(u64));
+}
+
+static s64 call_p2m_unmap(struct vcpu *vcpu, const u64 arguments[4])
+{
+    int error;
+
+    (void)arguments;
+    if (!vcpu->vm->config->p2m_shared)
+        return -EPERM;
+    error = guest_memory_hide_list(&vcpu->vm->memory);
+    if (!error)
+        vm_flush_finish(vcpu->vm); /* no other vCPU sees it any more, either */
+    return error;
+}
+
 static const hypercall_fn calls[HYPERCALL_COUNT] = {
     [HYPERCALL_VERSION] = call_version,
     [HYPERCALL_FEATURES] = call_features,
@@ -117,6 +150,8 @@ static const hypercall_fn calls[HYPERCALL_COUNT] = {
     [HYPERCALL_CPU_STATE] = call_cpu_state,
     [HYPERCALL_SYSTEM_OFF] = call_system_off,
     [HYPERCALL_SYSTEM_RESET] = call_system_reset,
+    [HYPERCALL_P2M_MAP] = call_p2m_map,
+    [HYPERCALL_P2M_UNMAP] = call_p2m_unmap,
 };
 
 /* Kernels may call; user programs, real mode and virtual-8086 mode may not. */

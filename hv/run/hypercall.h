@@ -23,6 +23,8 @@ enum hypercall {
     HYPERCALL_CPU_STATE,     /* vCPU -> HYPERCALL_CPU_IS_*, -EINVAL */
     HYPERCALL_SYSTEM_OFF,    /* does not return */
     HYPERCALL_SYSTEM_RESET,  /* does not return */
+    HYPERCALL_P2M_MAP,       /* gpa -> entries there, -EINVAL, -EBUSY, -EALREADY, -EPERM */
+    HYPERCALL_P2M_UNMAP,     /* -> 0, -ENOENT, -EPERM */
     HYPERCALL_COUNT,
 };
 
@@ -32,6 +34,7 @@ enum hypercall {
 #define HYPERCALL_FEATURE_YIELD         BIT(1)
 #define HYPERCALL_FEATURE_CPU_POWER     BIT(2)
 #define HYPERCALL_FEATURE_SYSTEM_POWER  BIT(3)
+#define HYPERCALL_FEATURE_P2M           BIT(4) /* of a VM with p2m = shared */
 
 enum hypercall_cpu_state { HYPERCALL_CPU_IS_OFF, HYPERCALL_CPU_IS_ON, HYPERCALL_CPU_IS_PENDING };
 

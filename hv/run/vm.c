@@ -45,6 +45,7 @@ static int memory_build(struct vm *vm, char *why, size_t size)
     memset(memory, 0, sizeof(*memory));
     memory->vm = vm->index;
     memory->page_limit = vm->config->page_limit;
+    memory->list_shared = vm->config->p2m_shared;
     memory->lock = &vm->lock;
     memory->flush = vm_flush_request;
     memory->flush_finish = flush_finish;

@@ -35,6 +35,7 @@ struct vm_config {
     enum personality personality;
     bool prefault;
     bool hypercall_patch; /* rewrite the other vendor's call instruction; else only perform the call */
+    bool p2m_shared;      /* the guest may see its own p2m list, machine addresses and all */
     u64 page_limit;       /* PAGE_SIZE, SIZE_2M, SIZE_1G */
     u32 line;             /* of its [vm] header, for messages */
 };

@@ -45,7 +45,9 @@ static void numbers(const char *name)
         {LINTEL_CALL_FEATURES, 1 << LINTEL_FEATURE_CONSOLE_WRITE | 1 << LINTEL_FEATURE_YIELD |
                                    1 << LINTEL_FEATURE_CPU_POWER | 1 << LINTEL_FEATURE_SYSTEM_POWER},
         {LINTEL_CALL_YIELD, 0},
-        {LINTEL_CALL_SYSTEM_RESET + 1, -LINTEL_ENOSYS},
+        {LINTEL_CALL_P2M_MAP, -LINTEL_EPERM}, /* not allowed to this VM, and so no feature */
+        {LINTEL_CALL_P2M_UNMAP, -LINTEL_EPERM},
+        {LINTEL_CALL_P2M_UNMAP + 1, -LINTEL_ENOSYS},
         {LINTEL_CALL_BASE + LINTEL_CALL_RANGE, -LINTEL_ENOSYS},
         {LINTEL_CALL_BASE - 1, -LINTEL_KVM_ENOSYS},
         {LINTEL_CALL_BASE + LINTEL_CALL_RANGE + 1, -LINTEL_KVM_ENOSYS},
@@ -67,7 +69,7 @@ static void numbers(const char *name)
 
 void guest_main(void)
 {
-    plan(7 + 2 * 14);
+    plan(7 + 2 * 16);
     leaves();
     lintel_choose(LINTEL_VMCALL);
     numbers("VMCALL");

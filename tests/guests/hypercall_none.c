@@ -10,7 +10,7 @@
 
 static void numbers(const char *name)
 {
-    static const u64 unknown[] = {LINTEL_CALL_SYSTEM_RESET + 1,
+    static const u64 unknown[] = {LINTEL_CALL_P2M_UNMAP + 1,
                                   LINTEL_CALL_BASE - 1,
                                   LINTEL_CALL_BASE + LINTEL_CALL_RANGE,
                                   LINTEL_CALL_BASE + LINTEL_CALL_RANGE + 1,

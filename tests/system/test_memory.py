@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support import PROMPT, debian_keys, run_in_guest, run_in_monitor, shut_down, to_monitor
-from tiny_guests import PAIRS, skip_cant
+from tiny_guests import PAIRS, console_of, guest, judge_tap, skip_cant, wait_for_log
 
 RANGE = re.compile(r'^  ([0-9a-f]{12}) - ([0-9a-f]{12}) +([0-9]+) KiB  (given|RAM not given|hole|identity)$', re.M)
 
@@ -64,4 +64,25 @@ def test_tiny_guests_agree(pair, emulator):
     assert audit(machine, 'spin') > 0
     dump(machine, 'spin')
     assert 'VM tiny has no memory: it does not run.' in run_in_monitor(machine, 'p2m audit tiny')
+    assert shut_down(machine) == 0
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_a_shared_list(pair, emulator):
+    """The guest's own view is proved with the rest; what runs there, or walks tables there, ends its VM alone."""
+    conf = {'vm stays': guest('p2m_list', cmdline='stay'), 'vm jumps': guest('p2m_list', cmdline='jump'),
+            'vm walks': guest('p2m_list', cmdline='table')}
+    machine = emulator(conf, **PAIRS[pair])
+    wait_for_log(machine, r'VM jumps: stopped: vCPU 0 jumped to rip 0xd0000000, gpa 0xd0000000, where no RAM is',
+                 r'VM walks: stopped: vCPU 0 at rip 0x[0-9a-f]+ has a page table at gpa 0xd0000000, where no RAM is',
+                 'ok 42 ')
+    to_monitor(machine)
+    assert audit(machine, 'stays') > 0
+    for name in ('stays', 'jumps', 'walks'):
+        judge_tap(console_of(machine, name), pair, 'p2m_list')
+    run_in_monitor(machine, 'vm reset stays')
+    machine.sendline('console stays')
+    machine.expect(r'(?s)(1\.\.42\r.*ok 42 .*){2}')
+    to_monitor(machine)
+    audit(machine, 'stays')
     assert shut_down(machine) == 0

@@ -47,6 +47,21 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
     return 0;
 }
 
+int guest_memory_list_fault(struct guest_memory *memory, gpa_t gpa)
+{
+    (void)memory, (void)gpa;
+    fake.list_faults++;
+    return fake.memory_fault;
+}
+
+u64 guest_memory_list_read(struct guest_memory *memory, gpa_t gpa, unsigned bytes)
+{
+    u64 value = 0;
+
+    memcpy(&value, (const u8 *)fake.list + (gpa - memory->list.start), bytes);
+    return value;
+}
+
 int guest_walk(struct guest_memory *memory, const struct guest_paging *paging, gva_t gva, u64 access,
                gpa_t *gpa, u32 *error_code)
 {

@@ -13,7 +13,8 @@
 #define FAKE_RAM    (64 * 1024)
 #define FAKE_TABLES 0xc000 /* page tables of the 64-bit guest, as fetch_cache.c walks them */
 #define FAKE_DEVICE 0x80000
-#define FAKE_PAGES  256 /* of linear addresses; what lies above wraps */
+#define FAKE_LIST   0x90000 /* where a test may let the guest see its p2m list: one page */
+#define FAKE_PAGES  256     /* of linear addresses; what lies above wraps */
 
 struct fake_machine {
     struct vm vm;
@@ -24,7 +25,9 @@ struct fake_machine {
     unsigned device_size;
     bool not_present[FAKE_PAGES], read_only[FAKE_PAGES]; /* by linear page */
     int memory_fault;                                    /* what guest_memory_fault says about RAM */
-    int vector;                                          /* exception injected, or -1 */
+    u64 list[512]; /* what is at FAKE_LIST, and faults that asked for it */
+    unsigned list_faults;
+    int vector; /* exception injected, or -1 */
     u32 error_code;
     u64 address;       /* of a page fault */
     char stopped[200]; /* what vm_stop was told, or empty */

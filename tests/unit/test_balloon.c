@@ -6,7 +6,8 @@
  * the debug build.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
-// sources: hv/memory/guest_map.c hv/memory/guest_memory.c hv/memory/memory_audit.c hv/memory/memory.c
+// sources: hv/memory/guest_map.c hv/memory/guest_list.c hv/memory/guest_memory.c
+// sources: hv/memory/memory_audit.c hv/memory/memory.c
 // sources: hv/memory/balloon.c hv/memory/locked_set.c hv/memory/guest_take.c hv/lib/printf.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
@@ -18,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/memory/guest_take.h"
 #include "hv/memory/memory_audit.h"
@@ -30,6 +32,8 @@
 #define SUPPORT  frame_owner_support(VM)
 #define FRAMES_M 256ull /* per MiB */
 #define BLOCK    512ull
+
+struct cpu_features cpu_features = {.physical_bits = 40};
 
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
 static struct guest_memory memory;

@@ -181,6 +181,10 @@ static void test_device_memory(void **state)
     assert_true(mmio_bus_read(&bus, NULL, ~0ull, 1) == 0xff);
     mmio_bus_write(&bus, NULL, 0xfee000b0, 2, 0x12345678);
     assert_true(last.value == 0x5678 && last.where == 0xb0);
+    assert_true(mmio_bus_is_free(&bus, 0, 0xfee00000) && mmio_bus_is_free(&bus, 0xfee01000, 0x1000));
+    assert_false(mmio_bus_is_free(&bus, 0, 0xfee00001));
+    assert_false(mmio_bus_is_free(&bus, 0xfee00fff, 1));
+    assert_false(mmio_bus_is_free(&bus, 0, 1ull << 40));
     last.calls = 0;
     mmio_bus_write(&bus, NULL, 0xfee00fff, 2, 0);
     assert_int_equal(last.calls, 0);

@@ -69,6 +69,7 @@ static void test_defaults(void **state)
     assert_int_equal(vm->personality, PERSONALITY_KVM);
     assert_false(vm->prefault);
     assert_true(vm->hypercall_patch);
+    assert_false(vm->p2m_shared);
     assert_int_equal(vm->page_limit, SIZE_1G);
     assert_int_equal(vm->line, 1);
 }
@@ -95,7 +96,8 @@ static void test_every_key(void **state)
           "personality = none\r\n"
           "prefault = yes\r\n"
           "hypercall_patch = no\r\n"
-          "pages = 2m\r\n");
+          "pages = 2m\r\n"
+          "p2m = shared\r\n");
     assert_int_equal(said_count, 0);
     assert_int_equal(config.vm_count, 1);
     assert_string_equal(config.console, "com3");
@@ -110,6 +112,7 @@ static void test_every_key(void **state)
     assert_int_equal(vm->personality, PERSONALITY_NONE);
     assert_true(vm->prefault);
     assert_false(vm->hypercall_patch);
+    assert_true(vm->p2m_shared);
     assert_int_equal(vm->page_limit, SIZE_2M);
     assert_string_equal(vm->initrd_name, "");
     assert_null(vm->initrd.start);
@@ -166,7 +169,7 @@ static void test_sizes(void **state)
 #define VM "[vm web]\nkernel = vmlinuz\n"
 #define KEYS                                                                                            \
     "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, weight, cap, cpus, personality, prefault, " \
-    "hypercall_patch, pages"
+    "hypercall_patch, pages, p2m"
 #define NINE "aaaaaaaaa"
 #define CPUS " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 

@@ -618,6 +618,82 @@ static void test_nested_faults(void **state)
     assert_non_null(strstr(fake.stopped, "gpa 0x1000"));
 }
 
+static void show_list(void)
+{
+    fake.vm.memory.list.start = FAKE_LIST;
+    fake.vm.memory.list.bytes = PAGE_SIZE;
+    fill(fake.list, sizeof(fake.list));
+}
+
+/* The guest's own p2m list may be read, and nothing else, by whichever instruction. */
+static void test_the_list_is_for_reading_alone(void **state)
+{
+    struct vmexit write = {.kind = EXIT_NESTED_FAULT, .fault = {.gpa = FAKE_LIST + 8, .access = FAULT_WRITE}};
+
+    (void)state;
+    show_list();
+    run_fault(FAKE_LIST + 8, false, false);
+    assert_int_equal(fake.list_faults, 1);
+    assert_int_equal(fake.vector, -1);
+    exit_nested_fault(&fake.vcpu, &write);
+    assert_int_equal(fake.list_faults, 1);
+    assert_int_equal(fake.vector, VECTOR_GP);
+    assert_int_equal(fake.error_code, 0);
+    assert_int_equal(fake.vcpu.regs.rip, CODE);
+    assert_string_equal(fake.stopped, "");
+    run_fault(FAKE_LIST, true, false);
+    assert_non_null(strstr(fake.stopped, "jumped to"));
+    run_fault(FAKE_LIST, false, true);
+    assert_non_null(strstr(fake.stopped, "page table at gpa 0x90000"));
+    fake.memory_fault = -ENOMEM;
+    run_fault(FAKE_LIST, false, false);
+    assert_non_null(strstr(fake.stopped, "no memory left"));
+    fake.vm.memory.list.bytes = 0;
+    run_fault(FAKE_LIST, true, false);
+    assert_int_equal(fake.list_faults, 2);
+}
+
+/* A stack in the list, met while an event is delivered, is no write of the instruction that stands there. */
+static void test_no_stack_lies_in_the_list(void **state)
+{
+    struct vmexit write = {.kind = EXIT_NESTED_FAULT, .fault = {.gpa = FAKE_LIST, .access = FAULT_WRITE}};
+
+    (void)state;
+    show_list();
+    PUT_CODE(0x90);
+    fake_state.event = (struct vcpu_event){.type = EVENT_INTERRUPT, .vector = 0x30};
+    exit_nested_fault(&fake.vcpu, &write);
+    assert_int_equal(fake.vector, -1);
+    assert_non_null(strstr(fake.stopped, "wrote gpa 0x90000"));
+}
+
+static void test_strings_and_the_list(void **state)
+{
+    (void)state;
+    show_list();
+    PUT_CODE(0xa5); /* movsl */
+    fake.vcpu.regs.gpr[RSI] = FAKE_LIST + 16;
+    fake.vcpu.regs.gpr[RDI] = FAKE_DEVICE;
+    assert_int_equal(emulate_mmio(&fake.vcpu, FAKE_DEVICE), 0);
+    assert_int_equal(fake.device_writes, 1);
+    assert_true((u32)fake.device[0] == (u32)fake.list[2]);
+    fake.vcpu.regs.rip = CODE;
+    fake.vcpu.regs.gpr[RSI] = FAKE_DEVICE;
+    fake.vcpu.regs.gpr[RDI] = FAKE_LIST - 2; /* its second half lies there */
+    assert_int_equal(emulate_mmio(&fake.vcpu, FAKE_DEVICE), 0);
+    assert_int_equal(fake.vector, VECTOR_GP);
+    assert_int_equal(fake.device_reads, 0);
+    assert_int_equal(fake.vcpu.regs.rip, CODE);
+    fake.vector = -1;
+    assert_int_equal(port_bus_add(&fake.ports, &port_row), 0);
+    port_count = 0;
+    PUT_CODE(0x6c); /* insb */
+    fake.vcpu.regs.gpr[RDI] = FAKE_LIST;
+    run_port(1, true, true);
+    assert_int_equal(fake.vector, VECTOR_GP);
+    assert_int_equal(port_count, 0);
+}
+
 static void test_a_guest_that_leaves_its_ram_is_stopped(void **state)
 {
     (void)state;
@@ -657,6 +733,9 @@ int main(void)
         cmocka_unit_test_setup(test_ports_and_the_accumulator, setup),
         cmocka_unit_test_setup(test_string_ports, setup),
         cmocka_unit_test_setup(test_insb_faults_before_the_port_is_read, setup),
+        cmocka_unit_test_setup(test_the_list_is_for_reading_alone, setup),
+        cmocka_unit_test_setup(test_no_stack_lies_in_the_list, setup),
+        cmocka_unit_test_setup(test_strings_and_the_list, setup),
         cmocka_unit_test_setup(test_real_mode_strings_keep_the_upper_halves, setup),
         cmocka_unit_test_setup(test_nested_faults, setup),
         cmocka_unit_test_setup(test_a_guest_that_leaves_its_ram_is_stopped, setup),

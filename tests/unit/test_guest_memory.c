@@ -4,7 +4,7 @@
  * the end.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
-// sources: hv/memory/guest_map.c hv/memory/memory_audit.c hv/lib/printf.c
+// sources: hv/memory/guest_map.c hv/memory/guest_list.c hv/memory/memory_audit.c hv/lib/printf.c
 // sources: hv/memory/balloon.c hv/memory/locked_set.c hv/memory/guest_take.c hv/memory/memory.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
@@ -16,7 +16,10 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/cpu.h"
 #include "tests/unit/fake_memory.h"
+
+struct cpu_features cpu_features = {.physical_bits = 40};
 
 /* Large frames can be made scarce: a machine whose memory is in pieces. */
 static unsigned largest_order;

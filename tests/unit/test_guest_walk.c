@@ -5,7 +5,7 @@
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
 // sources: hv/memory/guest_memory.c hv/memory/memory_audit.c hv/lib/printf.c
-// sources: hv/memory/guest_map.c hv/memory/guest_walk.c hv/memory/guest_linear.c
+// sources: hv/memory/guest_map.c hv/memory/guest_list.c hv/memory/guest_walk.c hv/memory/guest_linear.c
 // sources: hv/memory/balloon.c hv/memory/locked_set.c hv/memory/guest_take.c hv/memory/memory.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>

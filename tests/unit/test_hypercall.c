@@ -19,6 +19,7 @@
 #include "hv/lib/errno.h"
 #include "hv/run/hypercall.h"
 #include "hv/run/sched.h"
+#include "hv/run/vm_flush.h"
 #include "tests/unit/fake_machine.h"
 
 #define CODE    0x1000
@@ -36,19 +37,24 @@ _Static_assert(LINTEL_CALL_CPU_OFF == HYPERCALL_BASE + HYPERCALL_CPU_OFF, "CPU_O
 _Static_assert(LINTEL_CALL_CPU_STATE == HYPERCALL_BASE + HYPERCALL_CPU_STATE, "CPU_STATE");
 _Static_assert(LINTEL_CALL_SYSTEM_OFF == HYPERCALL_BASE + HYPERCALL_SYSTEM_OFF, "SYSTEM_OFF");
 _Static_assert(LINTEL_CALL_SYSTEM_RESET == HYPERCALL_BASE + HYPERCALL_SYSTEM_RESET, "SYSTEM_RESET");
-_Static_assert(HYPERCALL_COUNT == 9, "a new call has a number in guest/pv/lintel.h and a line above");
+_Static_assert(LINTEL_CALL_P2M_MAP == HYPERCALL_BASE + HYPERCALL_P2M_MAP, "P2M_MAP");
+_Static_assert(LINTEL_CALL_P2M_UNMAP == HYPERCALL_BASE + HYPERCALL_P2M_UNMAP, "P2M_UNMAP");
+_Static_assert(HYPERCALL_COUNT == 11, "a new call has a number in guest/pv/lintel.h and a line above");
 _Static_assert(LINTEL_ABI_VERSION == HYPERCALL_ABI_VERSION, "version of the calls");
 _Static_assert(BIT(LINTEL_FEATURE_CONSOLE_WRITE) == HYPERCALL_FEATURE_CONSOLE_WRITE, "feature");
 _Static_assert(BIT(LINTEL_FEATURE_YIELD) == HYPERCALL_FEATURE_YIELD, "feature");
 _Static_assert(BIT(LINTEL_FEATURE_CPU_POWER) == HYPERCALL_FEATURE_CPU_POWER, "feature");
 _Static_assert(BIT(LINTEL_FEATURE_SYSTEM_POWER) == HYPERCALL_FEATURE_SYSTEM_POWER, "feature");
+_Static_assert(BIT(LINTEL_FEATURE_P2M) == HYPERCALL_FEATURE_P2M, "feature");
+_Static_assert(LINTEL_P2M_MISSING == P2M_INVALID && LINTEL_P2M_IDENTITY == P2M_IDENTITY, "p2m entries");
 _Static_assert((int)LINTEL_CPU_OFF == HYPERCALL_CPU_IS_OFF && (int)LINTEL_CPU_ON == HYPERCALL_CPU_IS_ON &&
                    (int)LINTEL_CPU_PENDING == HYPERCALL_CPU_IS_PENDING,
                "states");
 _Static_assert(LINTEL_CONSOLE_MAX == HYPERCALL_CONSOLE_MAX, "console write");
 _Static_assert(LINTEL_EPERM == EPERM && LINTEL_EFAULT == EFAULT && LINTEL_EINVAL == EINVAL &&
                    LINTEL_ENOSYS == ENOSYS && LINTEL_EALREADY == EALREADY &&
-                   LINTEL_EINPROGRESS == EINPROGRESS && LINTEL_KVM_ENOSYS == HYPERCALL_KVM_ENOSYS,
+                   LINTEL_EINPROGRESS == EINPROGRESS && LINTEL_ENOENT == ENOENT && LINTEL_EBUSY == EBUSY &&
+                   LINTEL_KVM_ENOSYS == HYPERCALL_KVM_ENOSYS,
                "errors");
 
 /* ---- what the sources need besides the fake machine ---- */
@@ -96,6 +102,47 @@ void sched_vcpu_yield(struct vcpu *vcpu)
 {
     if (others_wait)
         vcpu_request(vcpu, REQUEST_RESCHEDULE);
+}
+
+/* The list, as guest_list.c answers: 512 entries for 64 KiB of RAM, one after the other. */
+static gpa_t list_shown;
+static unsigned flushes_finished;
+
+u64 guest_memory_list_bytes(const struct guest_memory *memory)
+{
+    assert_ptr_equal(memory, &fake.vm.memory);
+    return PAGE_SIZE;
+}
+
+bool guest_memory_list_fits(const struct guest_memory *memory, gpa_t gpa)
+{
+    (void)memory;
+    return IS_ALIGNED(gpa, PAGE_SIZE) && gpa < 1ull << 40;
+}
+
+int guest_memory_show_list(struct guest_memory *memory, gpa_t gpa)
+{
+    (void)memory;
+    if (list_shown)
+        return -EALREADY;
+    list_shown = gpa;
+    return 0;
+}
+
+int guest_memory_hide_list(struct guest_memory *memory)
+{
+    (void)memory;
+    if (!list_shown)
+        return -ENOENT;
+    list_shown = 0;
+    return 0;
+}
+
+void vm_flush_finish(struct vm *vm)
+{
+    assert_ptr_equal(vm, &fake.vm);
+    assert_int_equal(list_shown, 0);
+    flushes_finished++;
 }
 
 bool guest_memory_is_backed(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
@@ -412,6 +459,27 @@ static void test_console_write(void **state)
     assert_int_equal(console_bytes, 4097);
 }
 
+/* Only where the operator says so; where it lies is looked at before it is shown. */
+static void test_p2m_list(void **state)
+{
+    (void)state;
+    assert_int_equal(call(LINTEL_CALL_P2M_MAP, 0x100000, 0), -EPERM);
+    assert_int_equal(call(LINTEL_CALL_P2M_UNMAP, 0, 0), -EPERM);
+    assert_int_equal(call(LINTEL_CALL_FEATURES, 0, 0) & HYPERCALL_FEATURE_P2M, 0);
+    config.p2m_shared = true;
+    assert_int_equal(call(LINTEL_CALL_FEATURES, 0, 0) & HYPERCALL_FEATURE_P2M, HYPERCALL_FEATURE_P2M);
+    assert_int_equal(call(LINTEL_CALL_FEATURES, 1, 0), 0);
+    assert_int_equal(call(LINTEL_CALL_P2M_MAP, 0x100001, 0), -EINVAL);
+    assert_int_equal(call(LINTEL_CALL_P2M_MAP, FAKE_DEVICE, 0), -EBUSY);
+    assert_int_equal(call(LINTEL_CALL_P2M_UNMAP, 0, 0), -ENOENT);
+    assert_int_equal(flushes_finished, 0);
+    assert_int_equal(call(LINTEL_CALL_P2M_MAP, 0x100000, 0), 512);
+    assert_int_equal(list_shown, 0x100000);
+    assert_int_equal(call(LINTEL_CALL_P2M_MAP, 0x100000, 0), -EALREADY);
+    assert_int_equal(call(LINTEL_CALL_P2M_UNMAP, 0, 0), 0);
+    assert_int_equal(flushes_finished, 1);
+}
+
 static s64 call_on(u64 number, u64 entry, u64 argument)
 {
     fake.vcpu.regs.gpr[RDX] = argument;
@@ -491,6 +559,7 @@ int main(void)
         cmocka_unit_test_setup(test_the_light_way, setup),
         cmocka_unit_test_setup(test_unknown_numbers, setup),
         cmocka_unit_test_setup(test_console_write, setup),
+        cmocka_unit_test_setup(test_p2m_list, setup),
         cmocka_unit_test_setup(test_cpu_power, setup),
         cmocka_unit_test_setup(test_system_power, setup),
         cmocka_unit_test_setup(test_yield_gives_the_cpu_to_who_waits, setup),

@@ -4,7 +4,8 @@
  * that was forgotten: both are planted here.
  */
 // sources: tests/unit/fake_memory.c hv/memory/frame.c hv/memory/p2m.c hv/memory/p2m_pages.c
-// sources: hv/memory/guest_map.c hv/memory/guest_memory.c hv/memory/memory_audit.c hv/lib/printf.c
+// sources: hv/memory/guest_map.c hv/memory/guest_list.c hv/memory/guest_memory.c
+// sources: hv/memory/memory_audit.c hv/lib/printf.c
 // sources: hv/memory/balloon.c hv/memory/locked_set.c hv/memory/guest_take.c hv/memory/memory.c
 // sources: arch/x86/machine/nested_paging.c
 #include <setjmp.h>
@@ -16,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/memory/memory_audit.h"
 #include "hv/memory/p2m_pages.h"
@@ -23,6 +25,8 @@
 
 #define MIB   0x100000ull
 #define FLUSH 1u
+
+struct cpu_features cpu_features = {.physical_bits = 40};
 
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
 static struct guest_memory memory;

@@ -461,6 +461,32 @@ static void test_clear_keeps_the_root(void **state)
     finish();
 }
 
+/* Small pages in a range go, tables and neighbours stay, and holes of any size are stepped over. */
+static void test_unmap_range(void **state)
+{
+    const gpa_t first = SIZE_1G - 2 * PAGE_SIZE,
+                pages[] = {first - PAGE_SIZE, first, SIZE_1G, SIZE_1G + SIZE_2M};
+    hpa_t hpa;
+    u64 size, access, tables;
+
+    (void)state;
+    start(&nested_format_amd);
+    for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
+        assert_int_equal(nested_map(&table, pages[i], PAGE_SIZE * 8, PAGE_SIZE, NESTED_READ), 0);
+    tables = table.pages;
+    stores = 0;
+    assert_true(nested_unmap_range(&table, first, SIZE_1G + PAGE_SIZE));
+    assert_int_equal(stores, 2);
+    assert_int_equal(table.pages, tables);
+    for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
+        assert_int_equal(nested_lookup(&table, pages[i], &hpa, &size, &access),
+                         i == 1 || i == 2 ? -ENOENT : 0);
+    assert_false(nested_unmap_range(&table, first, SIZE_1G + PAGE_SIZE));
+    assert_false(nested_unmap_range(&table, 2 * SIZE_1G, 512 * SIZE_1G));
+    assert_int_equal(nested_map(&table, first, PAGE_SIZE * 8, PAGE_SIZE, NESTED_READ), 0);
+    finish();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +496,7 @@ int main(void)
         cmocka_unit_test(test_empty_table_gives_way),
         cmocka_unit_test(test_large_pages_are_removed_whole),
         cmocka_unit_test(test_remembered_table_is_forgotten),
+        cmocka_unit_test(test_unmap_range),
         cmocka_unit_test(test_clear_keeps_the_root),
         cmocka_unit_test(test_random_amd),
         cmocka_unit_test(test_random_ept),

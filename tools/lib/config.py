@@ -42,6 +42,7 @@ KEYS = [
     Key('vm', 'prefault', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'hypercall_patch', 'yes_no', 'yes', 'yes or no'),
     Key('vm', 'pages', '4k|2m|1g', '1g', '4k, 2m or 1g'),
+    Key('vm', 'p2m', 'no|shared', 'no', 'no or shared'),
 ]
 
 

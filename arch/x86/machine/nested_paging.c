@@ -366,6 +366,25 @@ int nested_unmap_2m(struct nested_table *table, gpa_t gpa, hpa_t *hpa)
     return 0;
 }
 
+bool nested_unmap_range(struct nested_table *table, gpa_t gpa, gpa_t end)
+{
+    bool removed = false;
+
+    while (gpa < end) {
+        unsigned level;
+        u64 *slot = slot_find(table, gpa, LEVEL_4K, &level);
+
+        if (is_present(table, *slot)) {
+            entry_publish(slot, 0);
+            removed = true;
+        }
+        gpa = ALIGN_DOWN(gpa, BIT(level_shift(level))) + BIT(level_shift(level));
+    }
+    if (removed)
+        note_removed(table);
+    return removed;
+}
+
 int nested_lookup(const struct nested_table *table, gpa_t gpa, hpa_t *hpa, u64 *size, u64 *access)
 {
     const struct nested_format *format = table->format;

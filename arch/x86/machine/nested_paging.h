@@ -65,6 +65,11 @@ int nested_unmap(struct nested_table *table, gpa_t gpa);
  * the large page, or ~0 when there were smaller ones. -ENOENT, -ENOMEM (splitting).
  */
 int nested_unmap_2m(struct nested_table *table, gpa_t gpa, hpa_t *hpa);
+/*
+ * Remove the pages in [gpa, end), which are 4 KiB each, and keep their tables. Was any there? The caller
+ * flushes then.
+ */
+bool nested_unmap_range(struct nested_table *table, gpa_t gpa, gpa_t end);
 /* Remove everything, keep the root; flushes before tables are freed. */
 void nested_clear(struct nested_table *table);
 
