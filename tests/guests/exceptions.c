@@ -23,11 +23,15 @@ static void tlb_flush(void)
 
 static void simple(void)
 {
-    u64 cr0;
+    u64 cr0, behind;
+    int vector;
 
     ok(TRY("ud2", :) == VECTOR_UD && capture.error == 0, "UD2 is #UD");
     ok(TRY("div %%cl", : : "a"(1), "c"(0) : "cc") == VECTOR_DE, "a division by zero is #DE");
     ok(TRY("int3", :) == VECTOR_BP, "INT3 is #BP");
+    vector = TRY("lea 98f(%%rip), %0\n\t.byte 0xf1\n98:", : "=r"(behind));
+    ok(vector == VECTOR_DB && capture.rip == behind, "INT1 is #DB, a trap: %d at %lx, behind it %lx", vector,
+       capture.rip, behind);
     ok(TRY("movb (%%rdx), %%al",
            :
            : "d"(0x800000000000)
@@ -171,7 +175,7 @@ static void storms(void)
 
 void guest_main(void)
 {
-    plan(25);
+    plan(26);
     simple();
     page_faults();
     single_steps();

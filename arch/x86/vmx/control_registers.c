@@ -31,13 +31,31 @@ u64 vmx_cr4_get(void)
     return (vmcs_read(VMCS_GUEST_CR4) & ~owned) | (vmcs_read(VMCS_CR4_SHADOW) & owned);
 }
 
-/* PAE paging keeps four entries in the CPU (27.3.1.6): load them as MOV CR3 would. */
-static void pdptes_load(struct vcpu *vcpu)
+/* PAE paging keeps four entries in the CPU, which an entry checks as MOV CR3 does (27.3.1.6). */
+static bool is_pae(u64 cr0)
 {
-    u64 entries[4] = {0};
+    return (cr0 & CR0_PG) && (vmcs_read(VMCS_GUEST_CR4) & CR4_PAE) &&
+           !(vmcs_read64(VMCS_GUEST_EFER) & EFER_LME);
+}
 
-    guest_memory_read(&vcpu->vm->memory, vmcs_read(VMCS_GUEST_CR3) & BITS(31, 5), entries, sizeof(entries));
-    for (u32 i = 0; i < ARRAY_SIZE(entries); i++)
+/* Read them as MOV CR3 would. false: one of them is impossible. */
+static bool pdptes_read(struct vcpu *vcpu, u64 entries[4])
+{
+    gpa_t gpa = vmcs_read(VMCS_GUEST_CR3) & BITS(31, 5);
+
+    for (u32 i = 0; i < 4; i++)
+        entries[i] = 0;
+    guest_memory_read(&vcpu->vm->memory, gpa, entries, 4 * sizeof(entries[0]));
+    for (u32 i = 0; i < 4; i++)
+        if ((entries[i] & PTE_PRESENT) &&
+            ((entries[i] & PDPTE_RESERVED) || entries[i] >> cpu_features.physical_bits))
+            return false;
+    return true;
+}
+
+static void pdptes_write(const u64 entries[4])
+{
+    for (u32 i = 0; i < 4; i++)
         vmcs_write_raw(VMCS_GUEST_PDPTE0 + 2 * i, entries[i]);
 }
 
@@ -51,16 +69,22 @@ static void long_mode_update(u64 cr0, u64 efer)
     vmcs_write32(VMCS_ENTRY_CONTROLS, active ? controls | ENTRY_CONTROL_GUEST_64 : controls);
 }
 
+static void cr0_apply(u64 value)
+{
+    vmcs_write(VMCS_GUEST_CR0, (value & ~(CR0_CD | CR0_NW)) | vmx_features.cr0_set | CR0_ET);
+    vmcs_write(VMCS_CR0_SHADOW, value);
+    long_mode_update(value, vmcs_read64(VMCS_GUEST_EFER));
+}
+
 void vmx_cr0_set(struct vcpu *vcpu, u64 value)
 {
-    u64 real = (value & ~(CR0_CD | CR0_NW)) | vmx_features.cr0_set | CR0_ET;
-    u64 efer = vmcs_read64(VMCS_GUEST_EFER);
+    u64 entries[4];
 
-    vmcs_write(VMCS_GUEST_CR0, real);
-    vmcs_write(VMCS_CR0_SHADOW, value);
-    long_mode_update(value, efer);
-    if ((value & CR0_PG) && !(efer & EFER_LME) && (vmcs_read(VMCS_GUEST_CR4) & CR4_PAE))
-        pdptes_load(vcpu);
+    cr0_apply(value);
+    if (!is_pae(value))
+        return;
+    pdptes_read(vcpu, entries);
+    pdptes_write(entries);
 }
 
 void vmx_cr4_set(u64 value)
@@ -89,11 +113,17 @@ static bool cr0_is_legal(u64 value)
 
 static void cr0_write(struct vcpu *vcpu, struct vmexit *x, u64 value)
 {
-    if (!cr0_is_legal(value)) {
+    u64 changes = value ^ vmcs_read(VMCS_GUEST_CR0), entries[4];
+
+    if (!cr0_is_legal(value) || (is_pae(value) && !pdptes_read(vcpu, entries))) {
         vcpu_inject_fault(vcpu, VECTOR_GP, 0);
         return;
     }
-    vmx_cr0_set(vcpu, (value & CR0_KNOWN) | CR0_ET);
+    cr0_apply((value & CR0_KNOWN) | CR0_ET);
+    if (is_pae(value))
+        pdptes_write(entries);
+    if (changes & CR0_PG)
+        vmx_tlb_flush(vcpu); /* as the instruction does (SDM 3A, 4.10.4.1) */
     vcpu_skip(vcpu, x);
 }
 

@@ -26,7 +26,6 @@
 #define PENDING_BS          BIT(14)
 #define ACTIVITY_HLT        1
 #define ACTIVITY_LAST       3
-#define PDPTE_RESERVED      (BITS(2, 1) | BITS(8, 5))
 
 static u64 rights_of(enum segment which)
 {

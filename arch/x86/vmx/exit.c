@@ -75,6 +75,8 @@ static void decode_nested_fault(struct vmexit *x)
     x->fault.access = (qualification & BIT(1) ? FAULT_WRITE : 0) | (qualification & BIT(2) ? FAULT_FETCH : 0);
     if ((qualification & BITS(8, 7)) == BIT(7))
         x->fault.access |= FAULT_TABLE_WALK;
+    if (unlikely(qualification & BIT(12)) && !(vmcs_read32(VMCS_VECTORING_EVENT) & EVENT_VALID))
+        vmx_mask_nmis_again();
 }
 
 static void decode_raw(u8 kind, u32 reason, struct vmexit *x)
@@ -100,7 +102,7 @@ static void debug_exception(struct vcpu *vcpu)
         vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~BIT(13)); /* GD */
 }
 
-static void decode_exception_or_nmi(struct vcpu *vcpu, struct vmexit *x)
+static bool decode_exception_or_nmi(struct vcpu *vcpu, struct vmexit *x)
 {
     u32 event = vmcs_read32(VMCS_EXIT_EVENT);
 
@@ -108,7 +110,11 @@ static void decode_exception_or_nmi(struct vcpu *vcpu, struct vmexit *x)
     if ((event & EVENT_TYPE) == EVENT_TYPE_NMI) {
         x->kind = EXIT_NMI;
         asm volatile("int $2"); /* the exit has taken it: lintel's handler has not seen it */
-        return;
+        return true;
+    }
+    if ((event & EVENT_TYPE) == EVENT_TYPE_PRIVILEGED) {
+        vmx_redeliver_int1();
+        return false;
     }
     x->kind = EXIT_EXCEPTION;
     x->exception.vector = event & EVENT_VECTOR;
@@ -116,18 +122,36 @@ static void decode_exception_or_nmi(struct vcpu *vcpu, struct vmexit *x)
     x->exception.address = vmcs_read(VMCS_EXIT_QUALIFICATION);
     if (x->exception.vector == VECTOR_DB)
         debug_exception(vcpu);
+    return true;
+}
+
+/*
+ * Outside 64-bit code the instruction pointer wraps at 4 GiB. Where lintel has stepped over an instruction at
+ * that end it lies beyond; no exit pays for looking, since the entry does (27.3.1.4), and changes nothing.
+ */
+bool vmx_wrap_rip(struct vcpu *vcpu)
+{
+    u64 rip = vcpu->regs.rip;
+
+    if (!(rip >> 32) || ((vmcs_read_raw(VMCS_GUEST_RIGHTS + 2 * SEGMENT_CS) & RIGHTS_LONG) &&
+                         (vmcs_read64(VMCS_GUEST_EFER) & EFER_LMA)))
+        return false;
+    vcpu->regs.rip = (u32)rip;
+    return true;
 }
 
 /* Exits that are rare, or need more than their row. false: nothing to dispatch, enter again. */
 static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, u32 reason, struct vmexit *x)
 {
     if (reason & REASON_ENTRY_FAILED) {
+        if (vmx_wrap_rip(vcpu))
+            return false;
         decode_raw(EXIT_INVALID_STATE, reason, x);
         log_error("VM %s: vCPU %u can't enter: %s", vcpu->vm->name, vcpu->index, vmx_explain_entry(reason));
         return true;
     }
     switch (reason & REASON_BASIC) {
-    case REASON_EXCEPTION_NMI: decode_exception_or_nmi(vcpu, x); return true;
+    case REASON_EXCEPTION_NMI: return decode_exception_or_nmi(vcpu, x);
     case REASON_CR: x->length = (u8)vmcs_read32(VMCS_EXIT_LENGTH); return vmx_cr_exit(vcpu, x);
     case REASON_INTERRUPT_WINDOW:
         vmx_interrupt_window(vcpu, false);

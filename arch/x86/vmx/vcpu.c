@@ -153,6 +153,7 @@ void vmx_vcpu_put(struct vcpu *vcpu)
     assert(vmx->loaded);
     save_lazy_state(vmx);
     vmx->cr2 = read_cr2();
+    vmx_blocking(vmx); /* does it mask NMIs itself? Behind another vCPU's turn the CPU may say so wrongly */
     vmx->loaded = false;
     vmx_forget(vmx);
 }
@@ -164,6 +165,7 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     vmx_select(vmx);
     vmx_apic_update(vcpu);
     exit_check_entry(vcpu);
+    vmx_wrap_rip(vcpu); /* what failed now would have to be launched again */
     vmx_enter_guest(vcpu, vmx->launched);
 }
 
@@ -364,6 +366,7 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
     vmcs_write32(VMCS_ENTRY_EVENT, 0);
+    vmx->nmis_open = false;
     vmx->processor = vmx_features.processor;
     vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
     vcpu->apic.tpr_threshold = 0; /* nothing waits yet */

@@ -189,8 +189,12 @@ enum vmcs_width { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
 #define RIGHTS_LONG      BIT(13)
 #define RIGHTS_UNUSABLE  BIT(16)
 
+/* A present PAE page-directory pointer, beside what lies beyond physical addresses (27.3.1.6). */
+#define PDPTE_RESERVED (BITS(2, 1) | BITS(8, 5))
+
 #ifdef LINTEL_HOST_TEST
 u64 vmcs_read_raw(u32 field); /* of the test's own VMCS */
+void vmcs_write_raw(u32 field, u64 value);
 #else
 static inline u64 vmcs_read_raw(u32 field)
 {
@@ -199,12 +203,12 @@ static inline u64 vmcs_read_raw(u32 field)
     asm volatile("vmread %1, %0" : "=rm"(value) : "r"((u64)field) : "cc");
     return value;
 }
-#endif
 
 static inline void vmcs_write_raw(u32 field, u64 value)
 {
     asm volatile("vmwrite %1, %0" : : "r"((u64)field), "rm"(value) : "cc");
 }
+#endif
 
 /* A field of one width can't be accessed as another: the compiler looks. */
 #define VMCS_CHECKED(field, width) _Static_assert(VMCS_WIDTH(field) == (width), "field width")

@@ -42,6 +42,7 @@ struct vmx_vcpu {
     u16 vpid;
     bool launched;               /* VMRESUME, not VMLAUNCH */
     u32 cpu;                     /* where it ran last, or CPU_NONE: its translations elsewhere are stale */
+    bool nmis_open;              /* seen so, and no NMI was delivered since */
     bool loaded;                 /* DR6, CR2 and the syscall MSRs are on the CPU */
     u32 processor;               /* PROCESSOR_CONTROLS as the VMCS has them */
     u8 tpr_threshold, apic_mode; /* as the VMCS has them */
@@ -119,6 +120,7 @@ u32 vmx_handle_light(struct vcpu *vcpu);
 
 /* exit.c */
 void vmx_handle_exit(struct vcpu *vcpu);
+bool vmx_wrap_rip(struct vcpu *vcpu);
 bool vmx_prepare_entry(struct vcpu *vcpu);
 void vmx_entry_failed(struct vcpu *vcpu);
 
@@ -135,6 +137,9 @@ void vmx_interrupt_window(struct vcpu *vcpu, bool wanted);
 void vmx_nmi_window(struct vcpu *vcpu);
 void vmx_nmi_window_close(struct vcpu *vcpu);
 void vmx_redeliver(void);
+void vmx_redeliver_int1(void);
+void vmx_mask_nmis_again(void);
+u32 vmx_blocking(struct vmx_vcpu *vmx);
 
 /* virtual_apic.c */
 int vmx_apic_create(struct vcpu *vcpu); /* 0 or -ENOMEM */
