@@ -73,6 +73,8 @@ static int devices_init(struct machine *m)
         error = uart_init(&m->uart, m);
     if (!error)
         error = vmware_init(m);
+    if (!error)
+        error = vmw_balloon_init(&m->balloon, m);
     return error;
 }
 
@@ -80,6 +82,7 @@ static int devices_init(struct machine *m)
 static void devices_reset(struct machine *m)
 {
     m->lapic_window_shown = false; /* the nested tables have been cleared */
+    vmw_balloon_reset(&m->balloon);
     for (u32 i = 0; i < m->vm->vcpu_count; i++)
         lapic_reset(&m->vcpus[i].lapic);
     spinlock_take(&m->vm->device_lock);

@@ -15,6 +15,7 @@
 #include "guest/devices/reset.h"
 #include "guest/devices/rtc.h"
 #include "guest/devices/uart.h"
+#include "guest/devices/vmw_balloon.h"
 #include "guest/policy/cpuid.h"
 #include "guest/policy/kvmclock.h"
 #include "guest/policy/msr.h"
@@ -49,6 +50,7 @@ struct machine {
     struct acpi_pm acpi_pm;
     struct pci_host pci;
     struct reset_ports reset;
+    struct vmw_balloon balloon;
     struct cpuid_policy cpuid;
     bool lapic_window_shown;     /* spares the look whether it is; guest/devices/lapic_page.c */
     u64 start_tsc;               /* host TSC at which the guest's clocks were 0 */

@@ -20,6 +20,11 @@ void balloon_begin(struct guest_memory *memory)
     spinlock_take(memory->lock);
 }
 
+void balloon_pause(struct guest_memory *memory)
+{
+    spinlock_release(memory->lock);
+}
+
 u64 balloon_wanted(const struct guest_memory *memory)
 {
     const struct balloon *balloon = &memory->balloon;

@@ -58,6 +58,8 @@ enum balloon_status balloon_lock(struct guest_memory *memory, struct balloon_wor
 enum balloon_status balloon_unlock(struct guest_memory *memory, struct balloon_work *work, gfn_t gfn,
                                    unsigned order);
 void balloon_end(struct guest_memory *memory, struct balloon_work *work);
+/* Let go of the lock before the end; what was taken stays in work. */
+void balloon_pause(struct guest_memory *memory);
 
 /* The whole locked set comes back: the guest has forgotten it. VM's lock held, or no vCPU runs. */
 void balloon_forget(struct guest_memory *memory);

@@ -113,6 +113,38 @@ static u32 key_line(const struct parser *p, const char *name)
     return p->vm->line;
 }
 
+/* Sizes in the largest unit that shows them whole. */
+static const char *size_text(u64 bytes, char text[24])
+{
+    bool mebi = IS_ALIGNED(bytes, 1ull << 20);
+
+    snprintf(text, 24, "%llu%c", (unsigned long long)(bytes >> (mebi ? 20 : 10)), mebi ? 'M' : 'K');
+    return text;
+}
+
+static void size_compare(struct parser *p, const char *name, u64 size, const char *limit_name, u64 limit)
+{
+    char one[24], other[24];
+
+    p->line = key_line(p, name);
+    if (size > limit)
+        mistake(p, "%s = %s is more than %s = %s; right would be at most that", name, size_text(size, one),
+                limit_name, size_text(limit, other));
+}
+
+/* min <= max <= memory; less than memory is promised at the start, so not all of it can be given then. */
+static void balloon_check(struct parser *p, struct vm_config *vm)
+{
+    if (!vm->balloon_max)
+        vm->balloon_max = vm->memory;
+    size_compare(p, "balloon.max", vm->balloon_max, "memory", vm->memory);
+    size_compare(p, "balloon.min", vm->balloon_min, "balloon.max", vm->balloon_max);
+    p->line = key_line(p, "prefault");
+    if (vm->prefault && vm->balloon_max < vm->memory)
+        mistake(p, "prefault = yes gives all of memory, and balloon.max does not promise it; right would be "
+                   "one of the two");
+}
+
 /* The section of a VM is complete: it stays when there was no mistake in it. */
 static void vm_finish(struct parser *p)
 {
@@ -129,6 +161,8 @@ static void vm_finish(struct parser *p)
     p->line = key_line(p, "initrd");
     if (vm->initrd_name[0])
         file_resolve(p, "initrd", vm->initrd_name, &vm->initrd);
+    if (!p->broken) /* else a size may be another than was meant */
+        balloon_check(p, vm);
     p->line = line;
     if (!p->broken)
         p->config->vm_count++;
@@ -199,7 +233,7 @@ static void section_begin(struct parser *p, struct span line)
 static const struct config_key *key_find(struct parser *p, struct span name)
 {
     const char *section = p->section == SECTION_VM ? "vm" : "hypervisor";
-    char list[160] = "";
+    char list[320] = "";
     size_t i;
 
     for (i = 0; i < CONFIG_KEY_COUNT; i++) {

@@ -20,6 +20,9 @@ CONFIG_KEY("vm", "kernel.unpack", yes_no, "no", "yes or no") /* tools/mkiso does
 CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")
 CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
+CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
+CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* memory */
+CONFIG_KEY("vm", "balloon.forms", basic|batch|2m, "2m", "basic, batch or 2m") /* enum balloon_forms */
 CONFIG_KEY("vm", "vcpus", 1..32, "1", "a number from 1 to 32") /* VM_VCPUS_MAX */
 CONFIG_KEY("vm", "weight", 1..10000, "256", "a number from 1 to 10000")
 CONFIG_KEY("vm", "cap", 0..3200, "0", "a number from 0 to 3200") /* percent; VM_VCPUS_MAX whole CPUs */

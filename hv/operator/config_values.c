@@ -100,7 +100,7 @@ static bool number_parse(struct span digits, u64 *number)
     return digits.length >= 1 && digits.length <= 12;
 }
 
-static bool size_parse(struct span size, u64 *bytes)
+bool config_size_parse(struct span size, u64 *bytes)
 {
     static const char units[] = "KMG";
     const char *unit = size.length ? strchr(units, size.at[size.length - 1]) : NULL;
@@ -188,7 +188,7 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
     if (strcmp(key->type, "text") == 0)
         return text.length < VM_CMDLINE_MAX;
     if (strcmp(key->type, "size") == 0)
-        return size_parse(text, &value->number);
+        return config_size_parse(text, &value->number);
     if (strcmp(key->type, "cpu_list") == 0)
         return cpu_list_parse(text, &value->number);
     if (is_range(key->type))
@@ -243,6 +243,21 @@ static void store_cmdline(struct target *to, const struct config_value *value)
 static void store_memory(struct target *to, const struct config_value *value)
 {
     to->vm->memory = value->number;
+}
+
+static void store_balloon_min(struct target *to, const struct config_value *value)
+{
+    to->vm->balloon_min = value->number;
+}
+
+static void store_balloon_max(struct target *to, const struct config_value *value)
+{
+    to->vm->balloon_max = value->number;
+}
+
+static void store_balloon_forms(struct target *to, const struct config_value *value)
+{
+    to->vm->balloon_forms = (enum balloon_forms)value->number;
 }
 
 static void store_vcpus(struct target *to, const struct config_value *value)
@@ -309,6 +324,9 @@ static const struct {
     {"initrd", store_initrd},
     {"cmdline", store_cmdline},
     {"memory", store_memory},
+    {"balloon.min", store_balloon_min},
+    {"balloon.max", store_balloon_max},
+    {"balloon.forms", store_balloon_forms},
     {"vcpus", store_vcpus},
     {"weight", store_weight},
     {"cap", store_cap},

@@ -32,7 +32,7 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 17
+#define CONFIG_KEY_COUNT 20
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
 /*
@@ -50,6 +50,8 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
 void config_value_store(struct config *config, struct vm_config *vm, const struct config_key *key,
                         const struct config_value *value);
 
+/* A size as `memory` takes it; false when it is none. */
+bool config_size_parse(struct span size, u64 *bytes);
 bool config_vm_name_is_right(struct span name);
 
 #endif

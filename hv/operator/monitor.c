@@ -15,6 +15,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/line_editor.h"
+#include "hv/operator/monitor_balloon.h"
 #include "hv/operator/monitor_memory.h"
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
@@ -27,9 +28,9 @@
 
 struct command {
     const char *verb;      /* one word or two */
-    const char *arguments; /* "" or NAME, which is a VM, and what else */
+    const char *arguments; /* "" or NAME, which is a VM, and what else; in brackets: may be left out */
     const char *help;
-    void (*run)(struct vm *vm, char *const *more); /* vm: NULL without NAME; more: the words behind it */
+    void (*run)(struct vm *vm, char *const *more); /* vm: NULL without NAME; more: the words behind, NULL */
 };
 
 static struct {
@@ -190,6 +191,7 @@ static const struct command commands[] = {
     {"vcpu set", "NAME N STATE", "put a vCPU into any power state", vcpu_set_command},
     {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
     {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
+    {"balloon", "[NAME [SIZE]]", "what VMs keep of their memory; let one keep SIZE", balloon_command},
     {"p2m dump", "NAME", "where a VM's memory has frames, holes and identity ranges", p2m_dump_command},
     {"p2m audit", "NAME", "prove that all that is recorded about its memory agrees", p2m_audit_command},
     {"log", "", "lintel's log, from the oldest line that is kept", log_show},
@@ -212,14 +214,13 @@ static void help_show(struct vm *none, char *const *more)
 }
 
 struct words {
-    unsigned count; /* may be more than WORDS_MAX, which alone are kept */
-    char *word[WORDS_MAX];
+    unsigned count;            /* may be more than WORDS_MAX, which alone are kept */
+    char *word[WORDS_MAX + 1]; /* behind the last one stands NULL */
 };
 
-/* Split text in place at spaces. */
+/* Split text in place at spaces. words is all zero. */
 static void words_split(char *text, struct words *words)
 {
-    words->count = 0;
     for (;;) {
         while (*text == ' ')
             *text++ = '\0';
@@ -293,13 +294,16 @@ static struct vm *vm_named(const char *name)
     return NULL;
 }
 
-/* Words that the command takes behind its verb. */
-static unsigned arguments_count(const struct command *command)
+/* Words that the command takes behind its verb, at most; least: those that stand in no bracket. */
+static unsigned arguments_count(const struct command *command, unsigned *least)
 {
     unsigned count = command->arguments[0] ? 1 : 0;
 
-    for (const char *at = command->arguments; *at; at++)
+    *least = count && command->arguments[0] != '[' ? 1 : 0;
+    for (const char *at = command->arguments; *at; at++) {
         count += *at == ' ';
+        *least += *at == ' ' && at[1] != '[';
+    }
     return count;
 }
 
@@ -308,23 +312,25 @@ static void command_run(const struct command *command, struct words *words, unsi
     static const char *const takes[] = {"no argument", "the name of one VM",
                                         "a VM's name and a vCPU's number",
                                         "a VM's name, a vCPU's number and a state"};
-    unsigned wanted = arguments_count(command);
+    unsigned least, wanted = arguments_count(command, &least), given = words->count - used;
     struct vm *vm = NULL;
 
-    if (words->count - used != wanted) {
-        console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb, takes[wanted], command->verb,
-                       wanted ? " " : "", command->arguments);
+    if (given < least || given > wanted) {
+        console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb,
+                       least < wanted ? "nothing, a VM's name, or that and a size"
+                                      : takes[MIN(wanted, ARRAY_SIZE(takes) - 1)],
+                       command->verb, wanted ? " " : "", command->arguments);
         return;
     }
-    if (wanted)
+    if (given)
         vm = vm_named(words->word[used]);
-    if (vm || !wanted)
-        command->run(vm, &words->word[used + 1]);
+    if (vm || !given)
+        command->run(vm, &words->word[given ? used + 1 : used]);
 }
 
 static void line_run(char *text)
 {
-    struct words words;
+    struct words words = {0};
     size_t i;
 
     words_split(text, &words);

@@ -46,6 +46,7 @@ static int memory_build(struct vm *vm, char *why, size_t size)
     memory->vm = vm->index;
     memory->page_limit = vm->config->page_limit;
     memory->list_shared = vm->config->p2m_shared;
+    memory->promise = vm->config->balloon_max;
     memory->lock = &vm->lock;
     memory->flush = vm_flush_request;
     memory->flush_finish = flush_finish;
@@ -60,8 +61,9 @@ static int memory_build(struct vm *vm, char *why, size_t size)
     if (!error)
         return 0;
     frame_statistics(&free);
-    snprintf(why, size, "memory = %lluM does not fit: the machine has %lluM left that is not promised",
-             mebibytes(vm->config->memory),
+    snprintf(why, size, "%s = %lluM does not fit: the machine has %lluM left that is not promised",
+             vm->config->balloon_max < vm->config->memory ? "balloon.max" : "memory",
+             mebibytes(vm->config->balloon_max),
              mebibytes((free.free - MIN(free.free, free.promised)) * PAGE_SIZE));
     return error;
 }

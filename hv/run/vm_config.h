@@ -15,6 +15,9 @@
 
 enum personality { PERSONALITY_KVM, PERSONALITY_VMWARE, PERSONALITY_NONE };
 
+/* How much of the balloon's protocol is granted: each with all before it. */
+enum balloon_forms { BALLOON_BASIC, BALLOON_BATCH, BALLOON_2M };
+
 /* A file that GRUB loaded: bytes in lintel's direct map. start NULL: not there. */
 struct boot_file {
     const char *name;
@@ -27,7 +30,9 @@ struct vm_config {
     char kernel_name[128], initrd_name[128]; /* as written; "" = none */
     struct boot_file kernel, initrd;         /* resolved among the modules; start NULL when missing */
     char cmdline[VM_CMDLINE_MAX];
-    u64 memory; /* bytes, page multiple */
+    u64 memory;                   /* bytes, page multiple */
+    u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */
+    enum balloon_forms balloon_forms;
     u32 vcpus;
     u32 weight; /* share of a CPU that others want too, beside their weights */
     u32 cap;    /* percent of one CPU that it gets at most, all vCPUs together; 0: no limit */

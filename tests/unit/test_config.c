@@ -62,6 +62,9 @@ static void test_defaults(void **state)
     assert_int_equal(vm->initrd.size, 2);
     assert_string_equal(vm->cmdline, "console=ttyS0");
     assert_int_equal(vm->memory, 256 << 20);
+    assert_int_equal(vm->balloon_min, 64 << 20);
+    assert_int_equal(vm->balloon_max, 256 << 20);
+    assert_int_equal(vm->balloon_forms, BALLOON_2M);
     assert_int_equal(vm->vcpus, 1);
     assert_int_equal(vm->weight, 256);
     assert_int_equal(vm->cap, 0);
@@ -88,7 +91,10 @@ static void test_every_key(void **state)
           "kernel = \"vmlinuz\" # quoted\r\n"
           "kernel.unpack = yes\r\n"
           "cmdline = \" a#b ; c=\"\t; behind\r\n"
-          "memory = 65540K\r\n"
+          "memory = 65548K\r\n"
+          "balloon.min = 65540K\r\n"
+          "balloon.max = 65548K\r\n"
+          "balloon.forms = batch\r\n"
           "vcpus = 32\r\n"
           "weight = 10000\r\n"
           "cap = 150\r\n"
@@ -104,7 +110,10 @@ static void test_every_key(void **state)
     assert_int_equal(config.log_level, LOG_DEBUG);
     assert_string_equal(vm->name, "a.B-9_");
     assert_string_equal(vm->cmdline, " a#b ; c=");
-    assert_int_equal(vm->memory, 65540u << 10);
+    assert_int_equal(vm->memory, 65548u << 10);
+    assert_int_equal(vm->balloon_min, 65540u << 10);
+    assert_int_equal(vm->balloon_max, 65548u << 10);
+    assert_int_equal(vm->balloon_forms, BALLOON_BATCH);
     assert_int_equal(vm->vcpus, 32);
     assert_int_equal(vm->weight, 10000);
     assert_int_equal(vm->cap, 150);
@@ -167,9 +176,9 @@ static void test_sizes(void **state)
 }
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
-#define KEYS                                                                                            \
-    "kernel, kernel.unpack, initrd, cmdline, memory, vcpus, weight, cap, cpus, personality, prefault, " \
-    "hypercall_patch, pages, p2m"
+#define KEYS                                                                                           \
+    "kernel, kernel.unpack, initrd, cmdline, memory, balloon.min, balloon.max, balloon.forms, vcpus, " \
+    "weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
 #define NINE "aaaaaaaaa"
 #define CPUS " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
@@ -248,6 +257,14 @@ static const struct {
      "3: vm web: initrd = other is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
     {"[vm web]\n\nkernel = vmlinux\n",
      "3: vm web: kernel = vmlinux is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
+    {VM "memory = 128M\nballoon.max = 129M\n",
+     "4: vm web: balloon.max = 129M is more than memory = 128M; right would be at most that", 0},
+    {VM "memory = 128M\nballoon.min = 131076K\n",
+     "4: vm web: balloon.min = 131076K is more than balloon.max = 128M; right would be at most that", 0},
+    {VM "prefault = yes\nmemory = 128M\nballoon.max = 100M\n",
+     "3: vm web: prefault = yes gives all of memory, and balloon.max does not promise it; right would be "
+     "one of the two",
+     0},
     {"\n[vm web]\nmemory = 64M\n\n", "2: vm web: no kernel is named; right would be a line kernel = FILE", 0},
     {"[vm web]\nkernel = \"\"\n",
      "2: vm web: kernel =  is wrong; right would be the name of a bzImage or a PVH ELF file", 0},

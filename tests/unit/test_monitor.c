@@ -18,6 +18,7 @@
 #include "hv/memory/frame.h"
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
+#include "hv/operator/monitor_balloon.h"
 #include "hv/operator/monitor_memory.h"
 #include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
@@ -166,6 +167,11 @@ void p2m_dump_command(struct vm *vm, char *const *more)
     note("dump %s;", vm->name);
 }
 
+void balloon_command(struct vm *vm, char *const *more)
+{
+    note("balloon %s %s;", vm ? vm->name : "all", vm && more[0] ? more[0] : "shown");
+}
+
 void p2m_audit_command(struct vm *vm, char *const *more)
 {
     (void)more;
@@ -296,15 +302,17 @@ static void test_refusals(void **state)
         {"   ", "> "},
         {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
-                 "p2m dump, p2m audit, log, shutdown, reboot.\n> "},
+                 "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
-                 "p2m dump, p2m audit, log, shutdown, reboot.\n> "},
+                 "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
+        {"balloon web 1G 2G", "balloon takes nothing, a VM's name, or that and a size; right would be "
+                              "`balloon [NAME [SIZE]]`.\n> "},
         {"vm list all", "vm list takes no argument; right would be `vm list`.\n> "},
         {"shutdown now please a b c", "shutdown takes no argument; right would be `shutdown`.\n> "},
         {"stats mail", "There is no VM called mail; right would be one of web, db.\n> "},
@@ -325,6 +333,17 @@ static void test_refusals(void **state)
     vm_count = 0;
     type("stats mail");
     assert_string_equal(said, "There is no VM called mail, nor any other.\n> ");
+}
+
+static void test_words_that_may_be_left_out(void **state)
+{
+    (void)state;
+    type("balloon");
+    assert_string_equal(happened, "balloon all shown;");
+    type("balloon web");
+    assert_string_equal(happened, "balloon web shown;");
+    type("balloon web 100M");
+    assert_string_equal(happened, "balloon web 100M;");
 }
 
 static void test_lives(void **state)
@@ -665,6 +684,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_refusals, setup),
+        cmocka_unit_test_setup(test_words_that_may_be_left_out, setup),
         cmocka_unit_test_setup(test_lives, setup),
         cmocka_unit_test_setup(test_figures, setup),
         cmocka_unit_test_setup(test_queue, setup),

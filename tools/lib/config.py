@@ -34,6 +34,9 @@ KEYS = [
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
+    Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
+    Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
+    Key('vm', 'balloon.forms', 'basic|batch|2m', '2m', 'basic, batch or 2m'),
     Key('vm', 'vcpus', '1..32', '1', 'a number from 1 to 32'),
     Key('vm', 'weight', '1..10000', '256', 'a number from 1 to 10000'),
     Key('vm', 'cap', '0..3200', '0', 'a number from 0 to 3200'),
@@ -69,9 +72,17 @@ class Section(NamedTuple):
     values: dict    # key name -> (value, line); a wrong value is None
 
 
-def size_is_right(value):
+def size_of(value):
     found = SIZE.match(value)
-    size = int(found.group(1)) << SIZE_SHIFTS[found.group(2)] if found else 0
+    return int(found.group(1)) << SIZE_SHIFTS[found.group(2)] if found else 0
+
+
+def size_text(size):
+    return '%dM' % (size >> 20) if size % (1 << 20) == 0 else '%dK' % (size >> 10)
+
+
+def size_is_right(value):
+    size = size_of(value)
     return MEMORY_MIN <= size <= MEMORY_MAX and size % 4096 == 0
 
 
@@ -185,6 +196,27 @@ class Parser:
             self.assign(text)
         return None
 
+    def balloons(self):
+        """Of each machine: balloon.min <= balloon.max <= memory, and no prefault of what is not promised."""
+        standard = {key.name: key.default for key in KEYS if key.section == 'vm'}
+        for section in self.sections:
+            given = section.values
+            if section.kind != 'vm' or any(value is None for value, _ in given.values()):
+                continue
+            value = {name: given.get(name, (standard[name], 0))[0] for name in standard}
+            value['balloon.max'] = value['balloon.max'] or value['memory']
+            for name, limit in (('balloon.max', 'memory'), ('balloon.min', 'balloon.max')):
+                if size_of(value[name]) > size_of(value[limit]):
+                    self.error_at(section, name, '%s = %s is more than %s = %s; right would be at most that'
+                                  % (name, size_text(size_of(value[name])), limit, size_text(size_of(value[limit]))))
+            if value['prefault'] == 'yes' and size_of(value['balloon.max']) < size_of(value['memory']):
+                self.error_at(section, 'prefault', 'prefault = yes gives all of memory, and balloon.max does not '
+                              'promise it; right would be one of the two')
+
+    def error_at(self, section, name, sentence):
+        line = section.values.get(name, (None, section.line))[1]
+        self.errors.append('%s:%d: vm %s: %s' % (self.name, line, section.vm, sentence))
+
     def references(self):
         for section in self.sections:
             if section.kind != 'vm':
@@ -207,6 +239,7 @@ def parse(name, data):
         parser.number = number
         parser.line(line[:-1] if line.endswith('\r') else line)
     files = list(parser.references())
+    parser.balloons()
     machines = sum(section.kind == 'vm' for section in parser.sections)
     if not machines:
         parser.errors.append('%s:%d: no VM is described; right would be a section [vm NAME] with kernel = FILE'
