@@ -156,6 +156,7 @@ static void machine_destroy(struct vm *vm)
     u64 bytes = machine_bytes(vm->vcpu_count);
 
     uart_destroy(&m->uart);
+    guest_memory_hide_window(&vm->memory, VCPU_APIC_WINDOW); /* its page goes with the vCPUs */
     devices_reset(m);
     sched_pass_all(); /* a timer that fires on another CPU may still be in what is freed here */
     for (u32 i = 0; i < vm->vcpu_count; i++) {

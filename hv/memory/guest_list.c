@@ -12,6 +12,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/memory/guest_memory.h"
+#include "hv/memory/memory_audit.h"
 
 #define GPA_BITS_MOST 48 /* nested tables reach no further, and CPUID shows no more */
 
@@ -101,6 +102,7 @@ int guest_memory_hide_list(struct guest_memory *memory)
     if (bytes != 0) {
         guest_memory_forget_list(memory);
         pages_hide(memory, memory->list.start, memory->list.start + bytes);
+        guest_memory_prove_at(memory, memory->list.start, bytes);
     }
     spinlock_release(memory->lock);
     return bytes != 0 ? 0 : -ENOENT;
@@ -126,6 +128,7 @@ int guest_memory_list_fault(struct guest_memory *memory, gpa_t gpa)
     if (guest_memory_in_list(memory, gpa)) /* else another vCPU has just hidden it */
         status =
             nested_map(&memory->nested, gpa, guest_memory_list_page(memory, gpa), PAGE_SIZE, NESTED_READ);
+    guest_memory_prove_at(memory, gpa, PAGE_SIZE);
     spinlock_release(memory->lock);
     return status == -EEXIST ? 0 : status;
 }

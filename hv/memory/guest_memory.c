@@ -301,7 +301,9 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
         frame_free_promised(mfn, order, owner);
         return status;
     }
-    return nested_map(&memory->nested, start, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
+    status = nested_map(&memory->nested, start, mfn << PAGE_SHIFT, size, GUEST_ACCESS);
+    guest_memory_prove_at(memory, start, size);
+    return status;
 }
 
 /*
@@ -339,6 +341,7 @@ int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most)
         status = frame_give(memory, gpa);
     else
         status = largest_give(memory, gpa, most);
+    guest_memory_prove_at(memory, gpa, 1);
     spinlock_release(memory->lock);
     return status;
 }

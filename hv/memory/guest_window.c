@@ -6,6 +6,7 @@
  */
 #include "hv/lib/errno.h"
 #include "hv/memory/guest_memory.h"
+#include "hv/memory/memory_audit.h"
 
 int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void *page,
                              bool (*wanted)(const void *context), const void *context)
@@ -15,6 +16,7 @@ int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void 
     spinlock_take(memory->lock);
     if (wanted(context) && !guest_memory_in_list(memory, gpa)) /* the guest's p2m list stays in front */
         status = nested_map(&memory->nested, gpa, virt_to_phys(page), PAGE_SIZE, NESTED_READ | NESTED_WRITE);
+    guest_memory_prove_at(memory, gpa, PAGE_SIZE);
     spinlock_release(memory->lock);
     return status == -EEXIST ? 0 : status;
 }
@@ -24,5 +26,6 @@ void guest_memory_hide_window(struct guest_memory *memory, gpa_t gpa)
     spinlock_take(memory->lock);
     if (nested_unmap(&memory->nested, gpa) == 0 && memory->flush != NULL)
         memory->flush(memory->flush_context);
+    guest_memory_prove_at(memory, gpa, PAGE_SIZE);
     spinlock_release(memory->lock);
 }

@@ -16,8 +16,8 @@ struct finding {
 
 typedef unsigned long long ull;
 
-/* One frame of the list: whose it is, and that it stands there once. */
-static int frame_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, struct finding *finding)
+/* One frame of the list: whose it is. */
+static int owner_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, struct finding *finding)
 {
     if (frame_owner(mfn) != frame_owner_guest(memory->vm))
         return DIFFER(finding, "guest frame %#llx has machine frame %#llx, which owner %u has", (ull)gfn,
@@ -25,6 +25,16 @@ static int frame_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, 
     if (!guest_memory_is_ram(memory, gfn << PAGE_SHIFT))
         return DIFFER(finding, "guest frame %#llx has a machine frame, where the memory map has no RAM",
                       (ull)gfn);
+    return 0;
+}
+
+/* ... and that it stands there once. */
+static int frame_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, struct finding *finding)
+{
+    int error = owner_check(memory, gfn, mfn, finding);
+
+    if (error)
+        return error;
     if (frame_mark(mfn, true))
         return DIFFER(finding, "machine frame %#llx stands in the list twice, at guest frame %#llx again",
                       (ull)mfn, (ull)gfn);
@@ -37,10 +47,23 @@ static void marks_clear(const struct p2m *p2m)
         frame_mark(p2m_lookup_slow(p2m, gfn), false);
 }
 
+/* So many frames stand in the list: as many as it counts, and as the VM owns. */
+static int count_check(const struct guest_memory *memory, u64 found, struct finding *finding)
+{
+    u64 owned = frame_owned(frame_owner_guest(memory->vm)), present = memory->p2m.present;
+
+    if (found != present)
+        return DIFFER(finding, "the list holds %llu frames and counts %llu", (ull)found, (ull)present);
+    if (found + memory->leaving != owned)
+        return DIFFER(finding, "the list holds %llu frames, but the VM owns %llu, of which %llu are leaving",
+                      (ull)found, (ull)owned, (ull)memory->leaving);
+    return 0;
+}
+
 static int frames_check(const struct guest_memory *memory, struct finding *finding)
 {
     const struct p2m *p2m = &memory->p2m;
-    u64 owned = frame_owned(frame_owner_guest(memory->vm)), found = 0;
+    u64 found = 0;
 
     for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++, found++) {
         int error = frame_check(memory, gfn, p2m_lookup_slow(p2m, gfn), finding);
@@ -48,12 +71,7 @@ static int frames_check(const struct guest_memory *memory, struct finding *findi
         if (error)
             return error;
     }
-    if (found != p2m->present)
-        return DIFFER(finding, "the list holds %llu frames and counts %llu", (ull)found, (ull)p2m->present);
-    if (found + memory->leaving != owned)
-        return DIFFER(finding, "the list holds %llu frames, but the VM owns %llu, of which %llu are leaving",
-                      (ull)found, (ull)owned, (ull)memory->leaving);
-    return 0;
+    return count_check(memory, found, finding);
 }
 
 /* What the guest has given: RAM of the map, without a frame, each counted once; and what it is promised. */
@@ -184,5 +202,42 @@ void guest_memory_prove(struct guest_memory *memory)
 
     if (guest_memory_audit(memory, why, sizeof(why)))
         panic("the memory of VM %u: %s", memory->vm, why);
+}
+
+/* One guest frame: whose, and that the CPU finds nothing else there. That it stands once is not looked at. */
+static int entry_check(const struct guest_memory *memory, gfn_t gfn, struct finding *finding)
+{
+    u64 entry = p2m_lookup_slow(&memory->p2m, gfn), size, access;
+    hpa_t hpa;
+    int error = 0;
+
+    if (p2m_is_frame(entry))
+        error = owner_check(memory, gfn, entry, finding);
+    if (!error && nested_lookup(&memory->nested, gfn << PAGE_SHIFT, &hpa, &size, &access) == 0)
+        error = leaf_check(memory, gfn << PAGE_SHIFT, hpa, PAGE_SIZE, finding);
+    return error;
+}
+
+static int part_audit(const struct guest_memory *memory, gfn_t gfn, struct finding *finding)
+{
+    int error = count_check(memory, memory->p2m.present, finding);
+
+    if (!error && !p2m_tree_agrees_at(&memory->p2m, gfn))
+        error = DIFFER(finding, "the tree of machine frames differs from the list at guest frame %#llx",
+                       (ull)gfn);
+    for (u64 i = 0; i < P2M_ENTRIES && !error; i++)
+        error = entry_check(memory, gfn + i, finding);
+    return error;
+}
+
+void guest_memory_prove_at(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    gfn_t end = (gpa + bytes - 1) >> PAGE_SHIFT;
+    char why[160];
+    struct finding finding = {why, sizeof(why)};
+
+    for (gfn_t gfn = ALIGN_DOWN(gpa >> PAGE_SHIFT, P2M_ENTRIES); gfn <= end; gfn += P2M_ENTRIES)
+        if (part_audit(memory, gfn, &finding))
+            panic("the memory of VM %u: %s", memory->vm, why);
 }
 #endif

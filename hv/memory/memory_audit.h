@@ -17,13 +17,24 @@
  */
 int guest_memory_audit(struct guest_memory *memory, char *why, size_t size);
 
-/* The same in a debug build, where a difference is a panic. */
+/*
+ * The same in a debug build, where a difference is a panic; and what of it concerns the 2 MiB around each of
+ * these addresses, with the number of frames, behind every operation on them: VM's lock held.
+ */
 #ifdef LINTEL_DEBUG
 void guest_memory_prove(struct guest_memory *memory);
+void guest_memory_prove_at(const struct guest_memory *memory, gpa_t gpa, u64 bytes);
 #else
 static inline void guest_memory_prove(struct guest_memory *memory)
 {
     (void)memory;
+}
+
+static inline void guest_memory_prove_at(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    (void)memory;
+    (void)gpa;
+    (void)bytes;
 }
 #endif
 

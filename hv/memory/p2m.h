@@ -122,8 +122,9 @@ int p2m_set_identity(struct p2m *p2m, gfn_t gfn, u64 count);
 /* The page that holds gfn's entry, a leaf or one that holes share. Under the VM's lock. */
 hpa_t p2m_leaf(const struct p2m *p2m, gfn_t gfn);
 
-/* Does the tree say what the window's tables say? Under the VM's lock. */
+/* Does the tree say what the window's tables say, and on the way to one frame? Under the VM's lock. */
 bool p2m_tree_agrees(const struct p2m *p2m);
+bool p2m_tree_agrees_at(const struct p2m *p2m, gfn_t gfn);
 
 #ifdef LINTEL_HOST_TEST
 /* Host tests supply the windows and what stands for the TLB. */

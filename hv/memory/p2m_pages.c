@@ -395,6 +395,14 @@ void p2m_collect(struct p2m *p2m, struct spinlock *lock)
 
 /* ---- the tree against the tables ---- */
 
+/* What the tree must have for the page `below` of `level` in the tables; 0: the twin of a private page. */
+static hpa_t twin_expected(hpa_t below, unsigned level)
+{
+    if (level == 0)
+        return below;
+    return is_shared(below, level) ? shared_tree[below == shared_pages[HOLE_IDENTITY][level]][level] : 0;
+}
+
 /* A wrong number is not followed: it must be a frame of ours, at least. */
 static bool twin_agrees(hpa_t page, hpa_t twin, unsigned level, frame_owner_t support)
 {
@@ -403,23 +411,38 @@ static bool twin_agrees(hpa_t page, hpa_t twin, unsigned level, frame_owner_t su
     if (frame_owner(twin >> PAGE_SHIFT) != support)
         return false;
     for (unsigned i = 0; i < P2M_ENTRIES; i++) {
-        hpa_t below = entries[i] & PTE_ADDRESS, expected = below;
+        hpa_t below = entries[i] & PTE_ADDRESS, expected = twin_expected(below, level - 1);
 
-        if (level > 1 && !is_shared(below, level - 1)) {
+        if (expected == 0) {
             if (!twin_agrees(below, twins[i] << PAGE_SHIFT, level - 1, support))
                 return false;
-            continue;
-        }
-        if (level > 1)
-            expected = shared_tree[below == shared_pages[HOLE_IDENTITY][level - 1]][level - 1];
-        if (twins[i] != expected >> PAGE_SHIFT)
+        } else if (twins[i] != expected >> PAGE_SHIFT) {
             return false;
+        }
     }
     return true;
 }
 
+static bool info_agrees(const struct p2m *p2m)
+{
+    return (p2m->info->generation & 1) == 0 && p2m->info->root == p2m->tree >> PAGE_SHIFT;
+}
+
 bool p2m_tree_agrees(const struct p2m *p2m)
 {
-    return (p2m->info->generation & 1) == 0 && p2m->info->root == p2m->tree >> PAGE_SHIFT &&
-           twin_agrees(p2m->top, p2m->tree, P2M_LEVELS, p2m->support);
+    return info_agrees(p2m) && twin_agrees(p2m->top, p2m->tree, P2M_LEVELS, p2m->support);
+}
+
+bool p2m_tree_agrees_at(const struct p2m *p2m, gfn_t gfn)
+{
+    hpa_t page = p2m->top, twin = p2m->tree, expected = 0;
+
+    for (unsigned level = P2M_LEVELS; level > 0 && expected == 0; level--) {
+        page = *p2m_slot(page, gfn, level) & PTE_ADDRESS;
+        twin = *p2m_slot(twin, gfn, level) << PAGE_SHIFT;
+        expected = twin_expected(page, level - 1);
+        if (expected == 0 ? frame_owner(twin >> PAGE_SHIFT) != p2m->support : twin != expected)
+            return false;
+    }
+    return info_agrees(p2m);
 }

@@ -142,9 +142,14 @@ static void race(void)
 
     touched = 0;
     smp_run(1, toucher);
-    while (touched < RACE_END - 0x10000)
-        for (u64 at = RACE; at < RACE_END; at += 0x10000)
-            wrong += entry_of(at) != MISSING && !is_frame(entry_of(at));
+    while (touched < RACE_END - 0x10000) {
+        for (u64 at = RACE; at < RACE_END; at += 0x10000) {
+            u64 entry = entry_of(at);
+
+            wrong += entry != MISSING && !is_frame(entry);
+        }
+        smp_yield(); /* there may be one CPU for both */
+    }
     smp_wait(1);
     for (u64 at = RACE; at < RACE_END; at += 0x10000) {
         late += !is_frame(entry_of(at));

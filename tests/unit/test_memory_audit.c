@@ -168,6 +168,45 @@ static void test_identity_and_tree(void **state)
     destroy();
 }
 
+/* A debug build proves the 2 MiB around what an operation has touched, and all counters. */
+static void test_every_operation_proves_its_part(void **state)
+{
+    u64 *slot, entry, *twin;
+    mfn_t foreign;
+
+    (void)state;
+    create();
+    memory.page_limit = PAGE_SIZE;
+    assert_int_equal(guest_memory_fault(&memory, 32 * MIB), 0);
+    slot = p2m_slot(p2m_leaf(&memory.p2m, 0x2000), 0x2000, 0);
+    entry = *slot;
+    foreign = frame_alloc(0, FRAME_OWNER_MODULE);
+    *slot = foreign;
+    EXPECT_PANIC(guest_memory_fault(&memory, 32 * MIB + PAGE_SIZE)); /* another owner's */
+    spinlock_release(&vm_lock);
+    *slot = entry;
+    *p2m_slot(p2m_leaf(&memory.p2m, 0x2005), 0x2005, 0) = P2M_INVALID;
+    nested_map(&memory.nested, 32 * MIB + 5 * PAGE_SIZE, entry << PAGE_SHIFT, PAGE_SIZE, NESTED_READ);
+    EXPECT_PANIC(guest_memory_fault(&memory, 32 * MIB + 2 * PAGE_SIZE)); /* mapped, and not in the list */
+    spinlock_release(&vm_lock);
+    nested_unmap(&memory.nested, 32 * MIB + 5 * PAGE_SIZE);
+    twin = p2m_slot(memory.p2m.tree, 0x2000, 3);
+    ++*twin;
+    EXPECT_PANIC(guest_memory_fault(&memory, 32 * MIB + 3 * PAGE_SIZE)); /* the tree */
+    spinlock_release(&vm_lock);
+    --*twin;
+    memory.p2m.present++;
+    EXPECT_PANIC(guest_memory_fault(&memory, 0)); /* counters, wherever */
+    spinlock_release(&vm_lock);
+    memory.p2m.present--;
+    *slot = foreign;
+    assert_int_equal(guest_memory_fault(&memory, 40 * MIB), 0); /* what it has not touched is for the audit */
+    assert_found("which owner 3 has");
+    *slot = entry;
+    frame_free(foreign, 0, FRAME_OWNER_MODULE);
+    destroy();
+}
+
 /* All is well as long as the flush follows. */
 static void test_flush_in_time(void **state)
 {
@@ -262,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_frames),
         cmocka_unit_test(test_nested),
         cmocka_unit_test(test_identity_and_tree),
+        cmocka_unit_test(test_every_operation_proves_its_part),
         cmocka_unit_test(test_flush_in_time),
         cmocka_unit_test(test_forgotten_flush_before_an_entry),
         cmocka_unit_test(test_entry_beside_a_change),
