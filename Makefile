@@ -82,6 +82,7 @@ COLD := $(filter boot/% guest/load/% guest/machine.c guest/startup.c guest/devic
 	guest/devices/pit.c guest/devices/reset.c guest/devices/rtc.c guest/devices/acpi_pm.c guest/devices/lapic_base.c \
 	guest/policy/cpuid_table.c guest/policy/vmware.c drivers/% hv/operator/% hv/lib/printf.c hv/lib/log.c hv/lib/panic.c hv/memory/p2m_pages.c \
 	hv/memory/memory_audit.c hv/memory/guest_map.c hv/memory/guest_list.c hv/run/vm.c hv/run/vcpu_dump.c hv/run/power.c hv/run/sched_work.c \
+	hv/run/vcpu_check.c hv/run/vcpu_snapshot.c guest/snapshot.c guest/devices/lapic_snapshot.c \
 	arch/x86/%/features.c arch/x86/vmx/entry_checks.c arch/x86/svm/cpu.c arch/x86/vmx/cpu.c \
 	arch/x86/machine/exception_report.c arch/x86/machine/paging% arch/x86/machine/tsc.c arch/x86/machine/tsc_offset.c \
 	arch/x86/machine/cpu.c arch/x86/machine/smp.c,$(C))

@@ -11,6 +11,7 @@
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
 #include "guest/load/mp_table.h"
+#include "guest/snapshot.h"
 #include "guest/startup.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
@@ -234,6 +235,9 @@ const struct machine_ops guest_machine_ops = {
     .power_button = machine_power_button,
     .vcpu_init = startup_init,
     .vcpu_begin = startup_begin,
+    .vcpu_read = snapshot_read,
+    .vcpu_is_possible = snapshot_is_possible,
+    .vcpu_set = snapshot_set,
     .vcpu_moved = machine_vcpu_moved,
     .vcpu_waited = stealtime_update,
 };

@@ -203,6 +203,17 @@ def test_the_ports_of_the_abi_are_those_of_the_devices():
             assert re.search(r'\b%s\b' % value, text) or value == '0xcfc', '%s: %s' % (path.name, name)
 
 
+def test_the_fields_of_a_vcpu_are_those_of_the_structure():
+    header = (ROOT / 'hv/run/vcpu_snapshot.h').read_text()
+    fields = re.findall(r'^SNAPSHOT_AT\(([\w.]+), (0x[0-9a-f]+)\);', header, re.M)
+    text = TEXTS[ROOT / 'docs/state.md']
+    rows = [row for row in table_rows(text) if row[0].startswith('0x')]
+    assert [(name.strip('`'), offset) for offset, name, *_ in rows] == fields
+    for row, following in zip(rows, rows[1:]):
+        assert int(row[0], 16) + int(row[2]) == int(following[0], 16), row[1]
+    assert 'version %s.' % re.search(r'VCPU_SNAPSHOT_VERSION (\d+)', header).group(1) in text
+
+
 # ---------------------------------------------------------------- looks
 
 @pages()

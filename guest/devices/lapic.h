@@ -15,6 +15,7 @@
 #define LAPIC_BROADCAST 0xffffffffu
 
 struct machine;
+struct snapshot_lapic;
 struct vcpu;
 struct vm;
 struct vmexit;
@@ -116,6 +117,15 @@ int lapic_deadline_read(struct vcpu *vcpu, u32 msr, u64 *value); /* 0x6e0 */
 int lapic_deadline_write(struct vcpu *vcpu, u32 msr, u64 value);
 int lapic_msr_read(struct vcpu *vcpu, u32 msr, u64 *value); /* 0x800 .. 0x8ff */
 int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value);
+
+/*
+ * Its part of a vCPU's snapshot; times by tsc_offset. The VM is frozen, no lock held. set: what is_possible
+ * agreed to. lapic_snapshot.c
+ */
+void lapic_snapshot_read(struct lapic *lapic, u64 tsc_offset, struct snapshot_lapic *snapshot);
+bool lapic_snapshot_is_possible(const struct lapic *lapic, u64 tsc_offset,
+                                const struct snapshot_lapic *snapshot);
+void lapic_snapshot_set(struct lapic *lapic, u64 tsc_offset, const struct snapshot_lapic *snapshot);
 
 /* The vCPU comes to another CPU, whose timer queue this is. No lock held. */
 void lapic_timer_move(struct vcpu *vcpu, struct timer_queue *queue);

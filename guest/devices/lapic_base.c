@@ -31,12 +31,6 @@ static void lapic_clear(struct lapic *lapic)
         lapic->lvt[i] = LVT_MASKED;
 }
 
-/* The x2APIC's logical ID is not programmable: cluster in the upper half, one of 16 bits in the lower. */
-static void lapic_set_x2apic_id(struct lapic *lapic)
-{
-    lapic->logical_id = lapic->id >> 4 << 16 | 1u << (lapic->id & 15);
-}
-
 /*
  * There is one window for all vCPUs of a VM: kernels that move it move it alike. RAM in its way stays in
  * front.
@@ -51,7 +45,7 @@ static void lapic_move_window(struct lapic *lapic)
     }
 }
 
-static void lapic_set_base(struct lapic *lapic, u64 base)
+void lapic_set_base(struct lapic *lapic, u64 base)
 {
     bool moved = ((lapic->base ^ base) & PAGE_MASK) != 0;
 
@@ -91,7 +85,7 @@ void lapic_init_received(struct lapic *lapic)
     spinlock_take(&lapic->lock);
     lapic_clear(lapic);
     if (lapic_is_x2apic(lapic))
-        lapic_set_x2apic_id(lapic);
+        lapic->logical_id = lapic_x2apic_logical_id(lapic);
     lapic_show_all(lapic);
     spinlock_release(&lapic->lock);
 }
@@ -159,7 +153,7 @@ int lapic_base_write(struct vcpu *vcpu, u32 msr, u64 value)
     if (((old ^ value) & BASE_ENABLED) != 0)
         lapic_clear(lapic);
     else if (((old ^ value) & BASE_X2APIC) != 0)
-        lapic_set_x2apic_id(lapic);
+        lapic->logical_id = lapic_x2apic_logical_id(lapic);
     lapic_show_all(lapic);
     /* Past a local APIC that is off the PIC has the CPU. */
     vcpu_request(vcpu, REQUEST_INTERRUPT);

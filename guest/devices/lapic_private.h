@@ -16,7 +16,9 @@
 #define BASE_ENABLED BIT(11)
 #define BASE_MODE    (BASE_ENABLED | BASE_X2APIC)
 
-#define SVR_ENABLED BIT(8)
+#define SVR_ENABLED     BIT(8)
+#define SVR_WRITABLE    0x3ffu
+#define DIVIDE_WRITABLE 0xbu
 
 #define LVT_MASKED          BIT(16)
 #define LVT_MODE(lvt)       ((lvt) >> 8 & 7)
@@ -38,6 +40,8 @@ enum lapic_timer_mode { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_DEADLINE };
 #define ICR_ASSERT         BIT(14)
 #define ICR_LEVEL          BIT(15)
 #define ICR_SHORTHAND(icr) ((icr) >> 18 & 3)
+#define ICR_X2_WRITABLE    (BITS(63, 32) | ICR_WRITABLE)
+#define ICR_WRITABLE       (BITS(19, 18) | BITS(15, 14) | BITS(11, 0))
 enum lapic_shorthand { SHORTHAND_NONE, SHORTHAND_SELF, SHORTHAND_ALL, SHORTHAND_OTHERS };
 
 /* By number: offset / 16 in the window, MSR - 0x800. */
@@ -216,7 +220,17 @@ void lapic_window_touched(struct lapic *lapic);
 void lapic_set_mode(struct lapic *lapic);
 void lapic_window_follow(struct lapic *lapic);
 
-/* lapic_registers.c. Lock held; registers that only the xAPIC shows among them; -EINVAL: no such register. */
+/* lapic_base.c. The mode and the window follow. */
+void lapic_set_base(struct lapic *lapic, u64 base);
+/* The x2APIC's logical ID is not programmable: cluster in the upper half, one of 16 bits in the lower. */
+static inline u32 lapic_x2apic_logical_id(const struct lapic *lapic)
+{
+    return lapic->id >> 4 << 16 | 1u << (lapic->id & 15);
+}
+
+/* lapic_registers.c. Bits of each LVT entry that can be written. */
+extern const u32 lapic_lvt_writable[LVT_COUNT];
+/* Lock held; registers that only the xAPIC shows among them; -EINVAL: no such register. */
 int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value);
 /* A write of 32 bits in the window; the page is not told. Own CPU, no lock held. */
 void lapic_window_write(struct lapic *lapic, unsigned number, u32 value);
@@ -233,5 +247,11 @@ void lapic_timer_set_divide(struct lapic *lapic, u32 divide);
 void lapic_timer_set_lvt(struct lapic *lapic, u32 lvt);
 /* The CPU takes an interrupt with the timer's vector. */
 void lapic_timer_taken(struct lapic *lapic);
+/*
+ * Of a snapshot: could the timer's registers have come about, and can this host TSC be its next expiry
+ * (TIMER_NEVER: none)? And, when they have been put in place: let it expire then.
+ */
+bool lapic_timer_is_possible(const struct lapic *lapic, u64 expiry);
+void lapic_timer_resume(struct lapic *lapic, u64 expiry);
 
 #endif

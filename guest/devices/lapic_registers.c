@@ -12,14 +12,10 @@
 /* Integrated, six LVT entries (the last is number 5), no suppression of EOI messages. */
 #define VERSION (0x14 | (LVT_COUNT - 1) << 16)
 
-#define SVR_WRITABLE    0x3ffu
-#define DIVIDE_WRITABLE 0xbu
-#define LVT_READ_ONLY   (BIT(12) | BIT(14)) /* delivery status and remote IRR: never set here */
-#define ICR_X2_WRITABLE (BITS(63, 32) | BITS(19, 18) | BITS(15, 14) | BITS(11, 0))
-#define ICR_WRITABLE    (BITS(19, 18) | BITS(15, 14) | BITS(11, 0))
+#define LVT_READ_ONLY (BIT(12) | BIT(14)) /* delivery status and remote IRR: never set here */
 
 /* Vector 7:0, mode 10:8, polarity 13, trigger 15, mask 16, timer mode 18:17: each entry has its choice. */
-static const u32 lvt_writable[LVT_COUNT] = {
+const u32 lapic_lvt_writable[LVT_COUNT] = {
     [LVT_TIMER] = 0x700ff, [LVT_THERMAL] = 0x107ff, [LVT_PERFORMANCE] = 0x107ff,
     [LVT_LINT0] = 0x1a7ff, [LVT_LINT1] = 0x1a7ff,   [LVT_ERROR] = 0x100ff,
 };
@@ -66,7 +62,7 @@ int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value)
 
 static void lapic_write_lvt(struct lapic *lapic, unsigned index, u32 value)
 {
-    value &= lvt_writable[index];
+    value &= lapic_lvt_writable[index];
     if (!lapic_software_enabled(lapic))
         value |= LVT_MASKED;
     if (index == LVT_TIMER)
@@ -243,7 +239,8 @@ static u64 x2apic_writable(unsigned number)
     case LAPIC_SELF: return 0xff;
     case LAPIC_SVR: return SVR_WRITABLE;
     case LAPIC_ICR: return ICR_X2_WRITABLE;
-    case LAPIC_LVT ... LAPIC_LVT + LVT_COUNT - 1: return lvt_writable[number - LAPIC_LVT] | LVT_READ_ONLY;
+    case LAPIC_LVT ... LAPIC_LVT + LVT_COUNT - 1:
+        return lapic_lvt_writable[number - LAPIC_LVT] | LVT_READ_ONLY;
     case LAPIC_INITIAL: return 0xffffffff;
     case LAPIC_DIVIDE: return DIVIDE_WRITABLE;
     default: return 0; /* EOI and ESR want 0; the others do not exist and say so themselves */

@@ -273,6 +273,27 @@ void lapic_timer_move(struct vcpu *vcpu, struct timer_queue *queue)
     spinlock_release(&lapic->lock);
 }
 
+bool lapic_timer_is_possible(const struct lapic *lapic, u64 expiry)
+{
+    bool deadline_mode = timer_mode(lapic) == TIMER_DEADLINE;
+    bool armed = expiry != TIMER_NEVER;
+
+    if (deadline_mode ? lapic->initial_count || lapic->timer_period : lapic->deadline)
+        return false;
+    if (lapic->timer_period && lapic->timer_period != timer_period_of(lapic, lapic->initial_count))
+        return false;
+    if (!lapic->timer_period && lapic->timer_start)
+        return false;
+    if (!armed)
+        return true;
+    return !(lapic->lvt[LVT_TIMER] & LVT_MASKED) && (deadline_mode ? lapic->deadline : lapic->timer_period);
+}
+
+void lapic_timer_resume(struct lapic *lapic, u64 expiry)
+{
+    timer_expiry_set(lapic, expiry);
+}
+
 /* Everything about the timer as after power-on but the LVT. */
 void lapic_timer_stop(struct lapic *lapic)
 {

@@ -14,7 +14,6 @@
 #define SEGMENT_DATA     0x0093
 #define SEGMENT_LDT      0x0082
 #define SEGMENT_TSS_BUSY 0x008b
-#define SEGMENT_PAGES    BIT(11) /* the limit counts pages */
 
 #define PAT_RESET 0x0007040600070406ull
 #define DR6_RESET 0xffff0ff0ull

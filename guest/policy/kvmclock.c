@@ -131,6 +131,33 @@ static int system_time_write(struct vcpu *vcpu, u64 value)
     return error;
 }
 
+bool kvmclock_is_possible(const struct vcpu *vcpu, u64 system_time, u64 wall_clock)
+{
+    struct guest_memory *memory = &vcpu->vm->memory;
+    gpa_t page = system_time & ~CLOCK_ENABLE;
+
+    if (!is_offered(vcpu))
+        return !system_time && !wall_clock;
+    if (!(system_time & CLOCK_ENABLE))
+        return true;
+    if (!guest_memory_is_backed(memory, page, sizeof(struct clock_page)) ||
+        guest_memory_pin(memory, page, sizeof(struct clock_page)))
+        return false;
+    guest_memory_unpin(memory, page, sizeof(struct clock_page));
+    return true;
+}
+
+void kvmclock_set(struct vcpu *vcpu, u64 system_time, u64 wall_clock, bool tsc_moved)
+{
+    struct kvmclock *clock = vcpu->clock;
+
+    clock->wall_clock = wall_clock;
+    if (clock->system_time != system_time)
+        system_time_write(vcpu, system_time);
+    else if (tsc_moved)
+        kvmclock_update(vcpu);
+}
+
 int kvmclock_msr_read(struct vcpu *vcpu, u32 msr, u64 *value)
 {
     const struct kvmclock *clock = vcpu->clock;

@@ -35,6 +35,13 @@ void kvmclock_reset(struct kvmclock *clock);
 /* Write the vCPU's page, if it has one: after its TSC offset changed. 0, or -EFAULT when it is not in RAM. */
 int kvmclock_update(struct vcpu *vcpu);
 
+/*
+ * The two MSRs of a snapshot: could the guest have written them? And put them in place; its page is written
+ * if that or the TSC (told by the caller) makes it another one.
+ */
+bool kvmclock_is_possible(const struct vcpu *vcpu, u64 system_time, u64 wall_clock);
+void kvmclock_set(struct vcpu *vcpu, u64 system_time, u64 wall_clock, bool tsc_moved);
+
 /* Handlers for struct msr_range. */
 int kvmclock_msr_read(struct vcpu *vcpu, u32 msr, u64 *value);
 int kvmclock_msr_write(struct vcpu *vcpu, u32 msr, u64 value);

@@ -11,6 +11,7 @@
 #include "guest/policy/cpuid_table.h"
 #include "hv/lib/errno.h"
 #include "hv/run/exit.h"
+#include "hv/run/vcpu_snapshot.h"
 
 #define MSR_TSC_ADJUST     0x3b
 #define MSR_UCODE_REV      0x8b
@@ -147,13 +148,18 @@ static int mtrr_default_read(struct vcpu *vcpu, u32 msr, u64 *value)
     return 0;
 }
 
-/* Kept for the reader; it decides nothing, as nested paging takes the host's MTRRs. */
-static int mtrr_default_write(struct vcpu *vcpu, u32 msr, u64 value)
+static bool mtrr_default_is_possible(u64 value)
 {
     u64 type = value & 0xff;
 
+    return !(value & ~MTRR_DEFAULT_BITS) && type != 2 && type != 3 && type != 7;
+}
+
+/* Kept for the reader; it decides nothing, as nested paging takes the host's MTRRs. */
+static int mtrr_default_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
     (void)msr;
-    if ((value & ~MTRR_DEFAULT_BITS) || type == 2 || type == 3 || type == 7)
+    if (!mtrr_default_is_possible(value))
         return -EINVAL;
     state_of(vcpu)->mtrr_default = value;
     return 0;
@@ -181,16 +187,12 @@ static int pat_read(struct vcpu *vcpu, u32 msr, u64 *value)
     return 0;
 }
 
-/* Each of the eight fields: UC, WC, WT, WP, WB or UC-; anything else is #GP on a CPU as well. */
+/* A memory type that does not exist is #GP on a CPU as well. */
 static int pat_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
     (void)msr;
-    for (unsigned i = 0; i < 64; i += 8) {
-        u64 type = value >> i & 0xff;
-
-        if (type > 7 || type == 2 || type == 3)
-            return -EINVAL;
-    }
+    if (!vcpu_pat_is_possible(value))
+        return -EINVAL;
     engine->register_set(vcpu, REGISTER_PAT, value);
     return 0;
 }
@@ -202,21 +204,26 @@ static int efer_read(struct vcpu *vcpu, u32 msr, u64 *value)
     return 0;
 }
 
-/*
- * LMA is the CPU's alone and keeps its value; LME is fixed while paging is on; a bit without its CPUID bit
- * is reserved.
- */
-static int efer_write(struct vcpu *vcpu, u32 msr, u64 value)
+/* A bit without its CPUID bit is reserved. */
+static u64 efer_known(const struct vcpu *vcpu)
 {
-    u64 now = engine->register_get(vcpu, REGISTER_EFER), known = EFER_SCE | EFER_LME | EFER_LMA;
+    u64 known = EFER_SCE | EFER_LME | EFER_LMA;
     struct cpuid features = cpuid_policy_get(&((struct machine *)vcpu->vm->machine)->cpuid, 0x80000001u, 0);
 
-    (void)msr;
     if (features.edx & CPUID_80000001_EDX_NX)
         known |= EFER_NXE;
     if (features.edx & CPUID_80000001_EDX_FFXSR)
         known |= EFER_FFXSR;
-    if (value & ~known)
+    return known;
+}
+
+/* LMA is the CPU's alone and keeps its value; LME is fixed while paging is on. */
+static int efer_write(struct vcpu *vcpu, u32 msr, u64 value)
+{
+    u64 now = engine->register_get(vcpu, REGISTER_EFER);
+
+    (void)msr;
+    if (value & ~efer_known(vcpu))
         return -EINVAL;
     if (((value ^ now) & EFER_LME) && (engine->register_get(vcpu, REGISTER_CR0) & CR0_PG))
         return -EINVAL;
@@ -259,9 +266,8 @@ static int system_call_read(struct vcpu *vcpu, u32 msr, u64 *value)
 static int system_call_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
     const struct system_call_msr *row = system_call_find(msr);
-    bool canonical = (u64)((s64)(value << 16) >> 16) == value;
 
-    if (row->address && !canonical)
+    if (row->address && !address_is_canonical(value))
         return -EINVAL;
     engine->register_set(vcpu, row->which, value);
     return 0;
@@ -287,6 +293,29 @@ static int de_cfg_read(struct vcpu *vcpu, u32 msr, u64 *value)
     (void)msr;
     *value = DE_CFG_LFENCE_SERIALISES;
     return 0;
+}
+
+/* ------------------------------------------------------------------ snapshots */
+
+bool msr_snapshot_is_possible(const struct vcpu *vcpu, const struct vcpu_snapshot *snapshot)
+{
+    const struct snapshot_msrs *msrs = &snapshot->msrs;
+
+    return !(snapshot->efer & ~efer_known(vcpu)) && mtrr_default_is_possible(msrs->mtrr_default) &&
+           kvmclock_is_possible(vcpu, msrs->kvm_system_time, msrs->kvm_wall_clock) &&
+           stealtime_is_possible(vcpu, msrs->steal_record);
+}
+
+void msr_snapshot_set(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot)
+{
+    const struct snapshot_msrs *msrs = &snapshot->msrs;
+    bool tsc_moves = vcpu->tsc_offset != snapshot->tsc_offset;
+
+    *state_of(vcpu) = (struct msr_state){
+        .tsc_adjust = msrs->tsc_adjust, .mtrr_default = msrs->mtrr_default, .hwcr = msrs->hwcr};
+    vcpu->tsc_offset = snapshot->tsc_offset; /* the engine is told when the vCPU is loaded */
+    kvmclock_set(vcpu, msrs->kvm_system_time, msrs->kvm_wall_clock, tsc_moves);
+    stealtime_set(vcpu, msrs->steal_record);
 }
 
 /* ------------------------------------------------------------------ the table */

@@ -8,6 +8,8 @@
 
 #include "hv/run/bus.h"
 
+struct vcpu_snapshot;
+
 /* What a vCPU keeps for MSRs that no device and no engine keeps. */
 struct msr_state {
     u64 tsc_adjust;
@@ -17,6 +19,10 @@ struct msr_state {
 
 /* As at power-on. */
 void msr_state_reset(struct msr_state *state);
+
+/* Of a snapshot (vcpu_snapshot.h): EFER's bits, and struct snapshot_msrs. set: what is_possible agreed to. */
+bool msr_snapshot_is_possible(const struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
+void msr_snapshot_set(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
 
 /* The table, for tests and for whoever wants to know. */
 extern const struct msr_bus policy_msrs;

@@ -134,3 +134,27 @@ int stealtime_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
         return -ENXIO;
     return value & STEAL_RESERVED ? -EINVAL : stealtime_register(vcpu, value);
 }
+
+bool stealtime_is_possible(const struct vcpu *vcpu, u64 record)
+{
+    const struct stealtime next = {.record = record};
+    struct guest_memory *memory = &vcpu->vm->memory;
+
+    if (personality_is(vcpu, PERSONALITY_NONE))
+        return !record;
+    if (record & STEAL_RESERVED)
+        return false;
+    if (!is_on(&next))
+        return true;
+    if (!guest_memory_is_backed(memory, record & ~STEAL_ENABLE, sizeof(struct steal_record)) ||
+        guest_memory_pin(memory, record & ~STEAL_ENABLE, sizeof(struct steal_record)))
+        return false;
+    record_unpin(memory, &next);
+    return true;
+}
+
+void stealtime_set(struct vcpu *vcpu, u64 record)
+{
+    if (steal_of(vcpu)->record != record)
+        stealtime_register(vcpu, record);
+}

@@ -35,6 +35,10 @@ void stealtime_update(struct vcpu *vcpu);
  */
 int stealtime_register(struct vcpu *vcpu, u64 record);
 
+/* Of a snapshot: could the guest have registered it? And register it, unless it is so already. */
+bool stealtime_is_possible(const struct vcpu *vcpu, u64 record);
+void stealtime_set(struct vcpu *vcpu, u64 record);
+
 /* Handlers for struct msr_range. */
 int stealtime_msr_read(struct vcpu *vcpu, u32 msr, u64 *value);
 int stealtime_msr_write(struct vcpu *vcpu, u32 msr, u64 value);

@@ -189,6 +189,8 @@ static const struct command commands[] = {
     {"vcpu stop", "NAME N", "stop a vCPU where it is", vcpu_stop_command},
     {"vcpu start", "NAME N", "let a stopped vCPU go on", vcpu_start_command},
     {"vcpu set", "NAME N STATE", "put a vCPU into any power state", vcpu_set_command},
+    {"vcpu show", "NAME N", "all that a vCPU's state is", vcpu_show_command},
+    {"vcpu audit", "NAME", "prove that its vCPUs' states can be read and set", vcpu_audit_command},
     {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
     {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
     {"balloon", "[NAME [SIZE]]", "what VMs keep of their memory; let one keep SIZE", balloon_command},

@@ -13,8 +13,8 @@
 #include "hv/operator/console.h"
 #include "hv/run/sched.h"
 
-/* One or two digits that are the number of a vCPU; else a sentence, and NULL. */
-static struct vcpu *vcpu_numbered(struct vm *vm, const char *word)
+/* One or two digits. */
+struct vcpu *monitor_vcpu_numbered(struct vm *vm, const char *word)
 {
     u32 number = 0;
 
@@ -79,7 +79,7 @@ static const char *state_name(struct vcpu *vcpu)
 
 void vcpu_stop_command(struct vm *vm, char *const *more)
 {
-    struct vcpu *vcpu = vcpu_numbered(vm, more[0]);
+    struct vcpu *vcpu = monitor_vcpu_numbered(vm, more[0]);
 
     if (!vcpu)
         return;
@@ -91,7 +91,7 @@ void vcpu_stop_command(struct vm *vm, char *const *more)
 
 void vcpu_start_command(struct vm *vm, char *const *more)
 {
-    struct vcpu *vcpu = vcpu_numbered(vm, more[0]);
+    struct vcpu *vcpu = monitor_vcpu_numbered(vm, more[0]);
     int error;
 
     if (!vcpu)
@@ -146,7 +146,7 @@ static void power_compose(struct vcpu *vcpu, enum power_state state, struct powe
 
 void vcpu_set_command(struct vm *vm, char *const *more)
 {
-    struct vcpu *vcpu = vcpu_numbered(vm, more[0]);
+    struct vcpu *vcpu = monitor_vcpu_numbered(vm, more[0]);
     enum power_state state = vcpu ? state_named(more[1]) : POWER_STATE_COUNT;
     struct power power;
 

@@ -12,5 +12,10 @@ void vcpu_list_command(struct vm *vm, char *const *more);  /* every state */
 void vcpu_stop_command(struct vm *vm, char *const *more);  /* N */
 void vcpu_start_command(struct vm *vm, char *const *more); /* N */
 void vcpu_set_command(struct vm *vm, char *const *more);   /* N STATE */
+void vcpu_show_command(struct vm *vm, char *const *more);  /* N; monitor_state.c, as the next */
+void vcpu_audit_command(struct vm *vm, char *const *more); /* all of them */
+
+/* The vCPU whose number the word is; else a sentence, and NULL. */
+struct vcpu *monitor_vcpu_numbered(struct vm *vm, const char *word);
 
 #endif

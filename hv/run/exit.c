@@ -114,42 +114,13 @@ void exit_pause(struct vcpu *vcpu, struct vmexit *x)
     sched_vcpu_yield(vcpu);
 }
 
-/*
- * Parts of XCR0 that come and go together (SDM 1, 13.3): all of a row's bits, or none; and what they rest on.
- */
-static const struct xcr0_rule {
-    u64 bits, needs;
-    const char *what;
-} xcr0_rules[] = {
-    {BIT(0), 0, "x87"},
-    {BIT(1), 0, "SSE"},
-    {BIT(2), BIT(1), "AVX rests on SSE"},
-    {BIT(3) | BIT(4), 0, "the two halves of MPX"},
-    {BIT(5) | BIT(6) | BIT(7), BIT(2), "the three parts of AVX-512, on AVX"},
-    {BIT(9), 0, "protection keys"},
-    {BIT(17) | BIT(18), 0, "the two parts of AMX"},
-};
-
-static bool xcr0_is_legal(u64 value)
-{
-    if (!(value & BIT(0)) || (value & ~cpu_features.xsave_mask))
-        return false;
-    for (size_t i = 0; i < ARRAY_SIZE(xcr0_rules); i++) {
-        u64 set = value & xcr0_rules[i].bits;
-
-        if (set && (set != xcr0_rules[i].bits || (value & xcr0_rules[i].needs) != xcr0_rules[i].needs))
-            return false;
-    }
-    return true;
-}
-
 void exit_xsetbv(struct vcpu *vcpu, struct vmexit *x)
 {
     u64 value = (u64)(u32)vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX];
     struct guest_paging paging;
 
     engine->paging_get(vcpu, &paging);
-    if (paging.cpl != 0 || (u32)vcpu->regs.gpr[RCX] != 0 || !xcr0_is_legal(value)) {
+    if (paging.cpl != 0 || (u32)vcpu->regs.gpr[RCX] != 0 || !vcpu_xcr0_is_possible(value)) {
         vcpu_inject_fault(vcpu, VECTOR_GP, 0);
         return;
     }

@@ -59,9 +59,15 @@ enum segment {
 };
 
 /* attributes as in a descriptor's bytes 5 and 6: type 3:0, S 4, DPL 6:5, P 7, AVL 8, L 9, D/B 10, G 11 */
+#define SEGMENT_ACCESSED   BIT(0) /* of code and data */
+#define SEGMENT_BUSY       BIT(1) /* of a task segment */
+#define SEGMENT_DPL        BITS(6, 5)
+#define SEGMENT_DPL_SHIFT  5
 #define SEGMENT_PRESENT    BIT(7)
 #define SEGMENT_LONG       BIT(9)
 #define SEGMENT_DEFAULT_32 BIT(10)
+#define SEGMENT_PAGES      BIT(11) /* the limit's granularity */
+#define SEGMENT_RESERVED   BITS(15, 12)
 struct vcpu_segment {
     u16 selector;
     u16 attributes;
@@ -74,21 +80,6 @@ struct vcpu_table {
     u16 limit;
 };
 
-/* The whole architectural state that engines keep; used to create, reset and print a vCPU. */
-struct vcpu_state {
-    struct vcpu_regs regs;
-    u64 registers[REGISTER_COUNT];
-    struct vcpu_segment segments[SEGMENT_COUNT];
-    struct vcpu_table gdtr, idtr;
-};
-
-/* requests: why the straight way back into the guest is not allowed; one test finds any of them. */
-#define REQUEST_INTERRUPT  BIT(0) /* the interrupt controller may have something to deliver */
-#define REQUEST_NMI        BIT(1) /* an NMI waits */
-#define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
-#define REQUEST_FLUSH      BIT(3) /* nested translations are stale */
-#define REQUEST_POWER      BIT(4) /* its power state changed, or something is due (power.h) */
-
 /* An exception or other event to deliver at the next entry. */
 enum event_type { EVENT_NONE, EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION, EVENT_SOFTWARE };
 struct vcpu_event {
@@ -98,6 +89,33 @@ struct vcpu_event {
     u8 length; /* of the instruction, software events */
     u32 error_code;
 };
+
+/* What holds interrupts back for one instruction. AMD's CPUs do not tell the two apart: IF = 1 is STI's. */
+enum vcpu_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
+#define PENDING_STEP BIT(14)
+
+/*
+ * The whole architectural state that engines keep; used to create, reset and print a vCPU. What a vCPU is
+ * beside it: vcpu_snapshot.h.
+ */
+struct vcpu_state {
+    struct vcpu_regs regs;
+    u64 registers[REGISTER_COUNT];
+    struct vcpu_segment segments[SEGMENT_COUNT];
+    struct vcpu_table gdtr, idtr;
+    struct vcpu_event event; /* whose delivery an exit has interrupted: begins again at the next entry */
+    u64 pending_debug; /* debug traps that are due, as Intel's VMCS has them; AMD: the step in a shadow */
+    u8 shadow;         /* enum vcpu_shadow */
+    bool nmi_blocked;  /* until IRET */
+    bool nmi_waits;    /* one has come since. get alone: set wants REQUEST_NMI instead */
+};
+
+/* requests: why the straight way back into the guest is not allowed; one test finds any of them. */
+#define REQUEST_INTERRUPT  BIT(0) /* the interrupt controller may have something to deliver */
+#define REQUEST_NMI        BIT(1) /* an NMI waits */
+#define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
+#define REQUEST_FLUSH      BIT(3) /* nested translations are stale */
+#define REQUEST_POWER      BIT(4) /* its power state changed, or something is due (power.h) */
 
 /*
  * What the CPU itself may do of the local APIC's work. The engine makes the pages, guest/devices fills them
@@ -177,6 +195,19 @@ static inline void vcpu_request_done(struct vcpu *vcpu, u32 request)
 
 /* Set a request and make sure it is looked at soon: wakes a halted vCPU, kicks a running one. Any CPU. */
 void vcpu_wake(struct vcpu *vcpu, u32 request);
+
+/*
+ * Is it a state that every CPU of either vendor enters, but for what the vendors' engines add themselves? And
+ * single values: PAT's memory types, XCR0's parts. vcpu_check.c; pure, any CPU.
+ */
+bool vcpu_state_is_possible(const struct vcpu_state *state);
+bool vcpu_pat_is_possible(u64 pat);
+bool vcpu_xcr0_is_possible(u64 xcr0);
+
+static inline bool address_is_canonical(u64 address)
+{
+    return (u64)((s64)(address << 16) >> 16) == address;
+}
 
 /* A general register by its number, RSP included. The vCPU is not in the guest. */
 u64 vcpu_gpr_get(struct vcpu *vcpu, unsigned gpr);

@@ -161,6 +161,22 @@ static void vcpus_start(struct vm *vm)
         sched_vcpu_add(vm->vcpus[i]);
 }
 
+/* Its timers come here from where it ran: what fires there just now is over behind sched_pass_all. */
+void vm_freeze(struct vm *vm)
+{
+    vcpus_halt(vm);
+    for (u32 i = 0; i < vm->vcpu_count; i++) {
+        vm->vcpus[i]->sched.loaded_last = cpu_this()->index;
+        machine->vcpu_moved(vm->vcpus[i]);
+    }
+    sched_pass_all();
+}
+
+void vm_thaw(struct vm *vm)
+{
+    vcpus_start(vm);
+}
+
 static void vm_take_down(struct vm *vm)
 {
     vcpus_halt(vm);

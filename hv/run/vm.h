@@ -21,6 +21,7 @@ enum vm_state {
 };
 
 struct vm;
+struct vcpu_snapshot;
 struct console;
 
 /* What guest/ does for a VM; handed over by boot. */
@@ -42,6 +43,13 @@ struct machine_ops {
      */
     int (*vcpu_init)(struct vcpu *vcpu);
     int (*vcpu_begin)(struct vcpu *vcpu, const struct power_begin *begin);
+    /*
+     * The machine's part of a vCPU's snapshot (vcpu_snapshot.h): tsc_offset, msrs, lapic. set comes behind
+     * the engine's state, and can't fail where is_possible said yes.
+     */
+    void (*vcpu_read)(struct vcpu *vcpu, struct vcpu_snapshot *snapshot);
+    bool (*vcpu_is_possible)(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
+    void (*vcpu_set)(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
     /* The operator's wish that the guest shuts down. */
     void (*power_button)(struct vm *vm);
     /* The vCPU comes to this CPU from another one: what belongs to it there follows. No lock held. */
@@ -104,6 +112,13 @@ void vm_request_reset(struct vm *vm, const char *why);
  * the third within 10 s.
  */
 void vm_triple_fault(struct vcpu *vcpu);
+
+/*
+ * Nothing of the VM moves until it is thawed: its vCPUs are off the CPUs with their state in memory, its
+ * timers wait at this CPU, which takes no interrupt meanwhile. Boot CPU, as work, no lock held.
+ */
+void vm_freeze(struct vm *vm);
+void vm_thaw(struct vm *vm);
 
 /* Print registers and the bytes at RIP on the log. */
 void vcpu_dump(struct vcpu *vcpu);

@@ -70,7 +70,8 @@ void vm_request_reset(struct vm *vm, const char *why)
     board.resets++;
 }
 
-int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument)
+/* A test may link hv/run/power.c instead. */
+__attribute__((weak)) int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument)
 {
     const struct lapic *lapic = vcpu->lapic;
 
@@ -119,8 +120,8 @@ void board_type(const char *text)
     input_ready(input_context);
 }
 
-/* The wires of guest/machine.c. */
-void machine_set_line(struct machine *m, unsigned line, bool level)
+/* The wires of guest/machine.c, which a test may link instead. */
+__attribute__((weak)) void machine_set_line(struct machine *m, unsigned line, bool level)
 {
     assert_true(spinlock_held(&m->vm->device_lock));
     pic_set_input(&m->pic, line, level);

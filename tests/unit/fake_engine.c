@@ -37,7 +37,13 @@ static void register_set(struct vcpu *vcpu, enum vcpu_register which, u64 value)
 
 static void state_get(struct vcpu *vcpu, struct vcpu_state *state)
 {
-    state->regs = vcpu->regs;
+    *state = (struct vcpu_state){.regs = vcpu->regs,
+                                 .event = fake_state.event,
+                                 .pending_debug = fake_state.pending_debug,
+                                 .shadow = fake_state.shadow,
+                                 .nmi_blocked = fake_state.nmi_blocked,
+                                 .nmi_waits = fake_state.nmi_window};
+    state->regs.gpr[RSP] = fake_state.registers[REGISTER_RSP];
     __builtin_memcpy(state->registers, fake_state.registers, sizeof(state->registers));
     __builtin_memcpy(state->segments, fake_state.segments, sizeof(state->segments));
     state->gdtr = fake_state.gdtr;
@@ -51,6 +57,11 @@ static int state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     __builtin_memcpy(fake_state.segments, state->segments, sizeof(state->segments));
     fake_state.gdtr = state->gdtr;
     fake_state.idtr = state->idtr;
+    fake_state.event = state->event;
+    fake_state.pending_debug = state->pending_debug;
+    fake_state.shadow = state->shadow;
+    fake_state.nmi_blocked = state->nmi_blocked;
+    fake_state.nmi_window = false;
     return 0;
 }
 

@@ -15,6 +15,9 @@ struct fake_state {
     struct vcpu_table gdtr, idtr;
     u8 cpl;
     struct vcpu_event event; /* what inject got last, or what the test says is in flight */
+    u64 pending_debug;
+    u8 shadow;
+    bool nmi_blocked;
     unsigned injections;
     bool interrupt_allowed, nmi_allowed;
     bool interrupt_window, nmi_window; /* asked for */

@@ -3,6 +3,7 @@
  * kvm-clock: the factors as Linux divides them back, pages that agree between vCPUs and over TSC jumps, bad
  * addresses.
  */
+// sources: hv/memory/guest_map.c
 // sources: guest/policy/kvmclock.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>

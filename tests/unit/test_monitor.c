@@ -20,6 +20,7 @@
 #include "hv/operator/monitor.h"
 #include "hv/operator/monitor_balloon.h"
 #include "hv/operator/monitor_memory.h"
+#include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
 #include "hv/run/sched.h"
 #include "tests/unit/fake_engine.h"
@@ -178,6 +179,17 @@ void p2m_audit_command(struct vm *vm, char *const *more)
     note("audit %s;", vm->name);
 }
 
+void vcpu_show_command(struct vm *vm, char *const *more)
+{
+    note("show %s %s;", vm->name, more[0]);
+}
+
+void vcpu_audit_command(struct vm *vm, char *const *more)
+{
+    (void)more;
+    note("vcpu audit %s;", vm->name);
+}
+
 void vm_request_reset(struct vm *vm, const char *why)
 {
     note("reset %s: %s;", vm->name, why);
@@ -301,13 +313,13 @@ static void test_refusals(void **state)
         {"", "> "},
         {"   ", "> "},
         {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
-                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
                  "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
-                 "vcpu list, vcpu stop, vcpu start, vcpu set, console, stats, "
+                 "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
                  "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},

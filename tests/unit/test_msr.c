@@ -3,8 +3,9 @@
  * Model-specific registers: the table's order, what each row answers, what it refuses, and that unknown ones
  * are #GP.
  */
+// sources: hv/memory/guest_map.c
 // sources: guest/policy/msr.c guest/policy/kvmclock.c guest/policy/stealtime.c guest/policy/cpuid.c
-// sources: guest/policy/cpuid_table.c
+// sources: guest/policy/cpuid_table.c hv/run/vcpu_check.c
 // sources: hv/run/bus.c tests/unit/fake_engine.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 
 u64 test_now;
 u64 tsc_khz = 2000000;
+struct cpu_features cpu_features = {.physical_bits = 40};
 u64 (*rtc_wall_clock_seconds)(void);
 
 static struct machine *machine_of_test;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Steal time: what the record says, that it counts on over a second registration, and what is refused. */
+// sources: hv/memory/guest_map.c
 // sources: guest/policy/stealtime.c tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Port 0x5658: each call, whole registers, what is no call, and the record of stolen time in ticks. */
-// sources: guest/policy/vmware.c guest/policy/stealtime.c hv/run/bus.c tests/unit/fake_guest_ram.c
+// sources: guest/policy/vmware.c guest/policy/stealtime.c hv/memory/guest_map.c hv/run/bus.c
+// sources: tests/unit/fake_guest_ram.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -49,21 +49,50 @@ static const struct feature_bit feature_bits[] = {
     {LEAF_POWER_MANAGEMENT, FIELD(invariant_tsc), EDX, 8},
 };
 
+/* Bits of CR4, and the CPUID bit of leaf 1 or 7 that stands for them (SDM 3A, 2.5; APM 2, 3.1.3). */
+static const struct cr4_bit {
+    u64 bits;
+    u8 leaf, output, bit;
+} cr4_bits[] = {
+    {CR4_VME | CR4_PVI, LEAF_FEATURES, EDX, 1}, {CR4_DE, LEAF_FEATURES, EDX, 2},
+    {CR4_PSE, LEAF_FEATURES, EDX, 3},           {CR4_TSD, LEAF_FEATURES, EDX, 4},
+    {CR4_PAE, LEAF_FEATURES, EDX, 6},           {CR4_MCE, LEAF_FEATURES, EDX, 7},
+    {CR4_PGE, LEAF_FEATURES, EDX, 13},          {CR4_OSFXSR, LEAF_FEATURES, EDX, 24},
+    {CR4_OSXMMEXCPT, LEAF_FEATURES, EDX, 25},   {CR4_PCIDE, LEAF_FEATURES, ECX, 17},
+    {CR4_OSXSAVE, LEAF_FEATURES, ECX, 26},      {CR4_FSGSBASE, LEAF_STRUCTURED, EBX, 0},
+    {CR4_SMEP, LEAF_STRUCTURED, EBX, 7},        {CR4_SMAP, LEAF_STRUCTURED, EBX, 20},
+    {CR4_UMIP, LEAF_STRUCTURED, ECX, 2},        {CR4_PKE, LEAF_STRUCTURED, ECX, 3},
+    {CR4_LA57, LEAF_STRUCTURED, ECX, 16},
+};
+
 static bool leaf_exists(u32 leaf)
 {
     return leaf <= (leaf >= LEAF_EXTENDED ? cpu_features.extended_max : cpu_features.basic_max);
 }
 
-static void feature_bit_read(const struct feature_bit *feature)
+static bool cpuid_bit(u32 leaf, u8 output, u8 bit)
 {
     struct cpuid out;
+
+    if (!leaf_exists(leaf))
+        return false;
+    out = cpuid(leaf, 0);
+    return (const u32[]){out.eax, out.ebx, out.ecx, out.edx}[output] >> bit & 1;
+}
+
+static void feature_bit_read(const struct feature_bit *feature)
+{
     bool *field = (bool *)((u8 *)&cpu_features + feature->field);
 
-    *field = false;
-    if (!leaf_exists(feature->leaf))
-        return;
-    out = cpuid(feature->leaf, 0);
-    *field = (const u32[]){out.eax, out.ebx, out.ecx, out.edx}[feature->output] >> feature->bit & 1;
+    *field = cpuid_bit(feature->leaf, feature->output, feature->bit);
+}
+
+static void cr4_read(void)
+{
+    cpu_features.cr4_known = CR4_PCE;
+    for (unsigned i = 0; i < ARRAY_SIZE(cr4_bits); i++)
+        if (cpuid_bit(cr4_bits[i].leaf, cr4_bits[i].output, cr4_bits[i].bit))
+            cpu_features.cr4_known |= cr4_bits[i].bits;
 }
 
 static void limits_read(void)
@@ -121,5 +150,6 @@ void cpu_features_read(void)
     physical_bits_read();
     for (unsigned i = 0; i < ARRAY_SIZE(feature_bits); i++)
         feature_bit_read(&feature_bits[i]);
+    cr4_read();
     xsave_read();
 }

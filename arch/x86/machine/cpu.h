@@ -233,6 +233,7 @@ struct cpu_features {
     u32 extended_max; /* highest extended leaf, or 0 */
     u8 physical_bits; /* CPUID 80000008 EAX, 36 when the leaf is absent */
     u16 xsave_bytes;  /* size of the XSAVE area for all of xsave_mask; 512 without XSAVE */
+    u64 cr4_known;    /* bits of CR4 that the CPU has and lintel knows, but for VMXE */
     u64 xsave_mask;   /* XCR0 bits the CPU has; 0 without XSAVE */
     bool svm, vmx;    /* the feature bits that choose the engine */
     bool nx, pages_1g, smep, smap, umip, x2apic, tsc_deadline, arat, invariant_tsc, rdtscp, xsave, xsaveopt;

@@ -14,6 +14,8 @@ void fpu_enable(void);
 u64 fpu_area_bytes(void);
 /* The state after reset in an area that is zero. */
 void fpu_area_init(void *area);
+/* Would fpu_load take it, and are all parts of it such as guests are offered? */
+bool fpu_area_is_possible(const void *area);
 /*
  * Everything the CPU has, whatever XCR0 the guest chose; the guest's XCR0 (0: no XSAVE) is set behind load.
  */

@@ -246,6 +246,52 @@ static struct vcpu_segment *segment_at(struct svm_vcpu *svm, enum segment which)
     return (struct vcpu_segment *)((u8 *)&svm->vmcb.save + offsets[which]);
 }
 
+/*
+ * What VMCBs hold and VMCSs do not: a CPL beside that of SS, and TR's type as the descriptor had it before it
+ * became busy (QEMU). The state has what Intel's CPUs have.
+ */
+static void segments_normalise(const struct svm_vcpu *svm, struct vcpu_segment *segments)
+{
+    struct vcpu_segment *ss = &segments[SEGMENT_SS];
+
+    ss->attributes = (u16)((ss->attributes & ~SEGMENT_DPL) | vmcb_cpl(svm) << SEGMENT_DPL_SHIFT);
+    segments[SEGMENT_TR].attributes |= SEGMENT_BUSY;
+}
+
+/* An NMI that is to be delivered again blocks no others yet; a step over IRET is taken again. */
+static void events_get(const struct vcpu *vcpu, struct vcpu_state *state)
+{
+    const struct svm_vcpu *svm = svm_of(vcpu);
+    u64 *rflags = &state->registers[REGISTER_RFLAGS];
+
+    state->event = (struct vcpu_event){0};
+    svm_event_pending(vcpu, &state->event);
+    state->nmi_blocked = svm->nmi_masked && state->event.type != EVENT_NMI;
+    state->nmi_waits = svm->nmi_window;
+    if (svm->nmi_step && !svm->nmi_step_guest)
+        *rflags &= ~RFLAGS_TF;
+    state->shadow = SHADOW_NONE;
+    if (svm->vmcb.control.shadow & SHADOW_INTERRUPT)
+        state->shadow = *rflags & RFLAGS_IF ? SHADOW_STI : SHADOW_MOV_SS;
+    state->pending_debug = state->shadow && *rflags & RFLAGS_TF ? PENDING_STEP : 0;
+}
+
+static void events_set(struct vcpu *vcpu, const struct vcpu_state *state)
+{
+    struct svm_vcpu *svm = svm_of(vcpu);
+
+    svm->vmcb.control.shadow = state->shadow ? SHADOW_INTERRUPT : 0;
+    svm->vmcb.control.event_inject = 0;
+    svm->nmi_masked = state->nmi_blocked;
+    svm->nmi_step = false;
+    svm->nmi_window = false;
+    vmcb_set_v_intr(svm, V_INTR_MASKING);
+    vmcb_set_intercept1(svm, (vmcb_intercept1(svm) & ~(u32)(INTERCEPT_VINTR | INTERCEPT_IRET)) |
+                                 (state->nmi_blocked ? (u32)INTERCEPT_IRET : 0));
+    if (state->event.type != EVENT_NONE)
+        svm_inject(vcpu, &state->event);
+}
+
 void svm_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment *segment)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
@@ -266,29 +312,10 @@ void svm_state_get(struct vcpu *vcpu, struct vcpu_state *state)
     state->regs.gpr[RSP] = state->registers[REGISTER_RSP];
     for (unsigned i = 0; i < SEGMENT_COUNT; i++)
         state->segments[i] = *segment_at(svm, (enum segment)i);
+    segments_normalise(svm, state->segments);
+    events_get(vcpu, state);
     state->gdtr = (struct vcpu_table){.base = vmcb_gdtr(svm).base, .limit = (u16)vmcb_gdtr(svm).limit};
     state->idtr = (struct vcpu_table){.base = vmcb_idtr(svm).base, .limit = (u16)vmcb_idtr(svm).limit};
-}
-
-/* What VMRUN would refuse (15.5.1, "canonicalization and consistency checks"). */
-static bool state_is_possible(const struct vcpu_state *state)
-{
-    u64 cr0 = state->registers[REGISTER_CR0], cr4 = state->registers[REGISTER_CR4];
-    u64 efer = state->registers[REGISTER_EFER];
-    bool paging = cr0 & CR0_PG;
-
-    if ((cr0 & CR0_NW) && !(cr0 & CR0_CD))
-        return false;
-    if (cr0 >> 32 || cr4 >> 32 || state->registers[REGISTER_DR6] >> 32 ||
-        state->registers[REGISTER_DR7] >> 32)
-        return false;
-    if (paging && !(cr0 & CR0_PE))
-        return false;
-    if (paging && (efer & EFER_LME) && !(cr4 & CR4_PAE))
-        return false;
-    if (!!(efer & EFER_LMA) != (paging && (efer & EFER_LME)))
-        return false;
-    return !(efer & EFER_SVME);
 }
 
 int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
@@ -296,7 +323,7 @@ int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     struct svm_vcpu *svm = svm_of(vcpu);
     struct vmcb_save *save = &svm->vmcb.save;
 
-    if (!state_is_possible(state))
+    if (!vcpu_state_is_possible(state) || (state->pending_debug && !state->shadow))
         return -EINVAL;
     save_lazy_state(svm);
     vcpu->regs = state->regs;
@@ -304,17 +331,12 @@ int svm_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
         *segment_at(svm, (enum segment)i) = state->segments[i];
     save->gdtr = (struct vcpu_segment){.base = state->gdtr.base, .limit = state->gdtr.limit};
     save->idtr = (struct vcpu_segment){.base = state->idtr.base, .limit = state->idtr.limit};
-    save->cpl = (u8)(state->segments[SEGMENT_SS].attributes >> 5 & 3);
+    save->cpl = (u8)((state->segments[SEGMENT_SS].attributes & SEGMENT_DPL) >> SEGMENT_DPL_SHIFT);
     load_lazy_state(svm);
     for (unsigned i = 0; i < REGISTER_COUNT; i++)
         svm_register_set(vcpu, (enum vcpu_register)i, state->registers[i]);
-    svm->vmcb.control.shadow = 0;
-    svm->vmcb.control.event_inject = 0;
-    svm->nmi_masked = false;
-    svm->nmi_step = false;
-    svm->nmi_window = false;
-    vmcb_set_v_intr(svm, V_INTR_MASKING);
-    vmcb_set_intercept1(svm, vmcb_intercept1(svm) & ~(u32)(INTERCEPT_VINTR | INTERCEPT_IRET));
+    events_set(vcpu, state);
+    vcpu_request(vcpu, REQUEST_FLUSH); /* translations are those of another state */
     svm_clean_forget(svm);
     return 0;
 }

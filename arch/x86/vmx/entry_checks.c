@@ -47,11 +47,6 @@ static bool usable(enum segment which)
     return !(rights_of(which) & RIGHTS_UNUSABLE);
 }
 
-static bool canonical(u64 address)
-{
-    return (u64)((s64)(address << 16) >> 16) == address;
-}
-
 static bool beyond_physical(u64 address)
 {
     return address >> cpu_features.physical_bits;
@@ -102,7 +97,8 @@ static bool bad_dr7(void)
 
 static bool bad_sysenter(void)
 {
-    return !canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)) || !canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP));
+    return !address_is_canonical(vmcs_read(VMCS_GUEST_SYSENTER_ESP)) ||
+           !address_is_canonical(vmcs_read(VMCS_GUEST_SYSENTER_EIP));
 }
 
 static bool bad_pat(void)
@@ -216,13 +212,15 @@ static bool bad_bases(void)
     for (u32 i = 0; i <= SEGMENT_DS; i++)
         if ((i == SEGMENT_CS || usable(i)) && base_of(i) >> 32)
             return true;
-    return !canonical(base_of(SEGMENT_FS)) || !canonical(base_of(SEGMENT_GS)) ||
-           !canonical(base_of(SEGMENT_TR)) || (usable(SEGMENT_LDTR) && !canonical(base_of(SEGMENT_LDTR)));
+    return !address_is_canonical(base_of(SEGMENT_FS)) || !address_is_canonical(base_of(SEGMENT_GS)) ||
+           !address_is_canonical(base_of(SEGMENT_TR)) ||
+           (usable(SEGMENT_LDTR) && !address_is_canonical(base_of(SEGMENT_LDTR)));
 }
 
 static bool bad_tables(void)
 {
-    return !canonical(vmcs_read(VMCS_GUEST_GDTR_BASE)) || !canonical(vmcs_read(VMCS_GUEST_IDTR_BASE)) ||
+    return !address_is_canonical(vmcs_read(VMCS_GUEST_GDTR_BASE)) ||
+           !address_is_canonical(vmcs_read(VMCS_GUEST_IDTR_BASE)) ||
            vmcs_read32(VMCS_GUEST_GDTR_LIMIT) >> 16 || vmcs_read32(VMCS_GUEST_IDTR_LIMIT) >> 16;
 }
 
@@ -232,7 +230,7 @@ static bool bad_rip(void)
 {
     bool wide = guest_64() && (rights_of(SEGMENT_CS) & RIGHTS_LONG);
 
-    return wide ? !canonical(vmcs_read(VMCS_GUEST_RIP)) : vmcs_read(VMCS_GUEST_RIP) >> 32;
+    return wide ? !address_is_canonical(vmcs_read(VMCS_GUEST_RIP)) : vmcs_read(VMCS_GUEST_RIP) >> 32;
 }
 
 static bool bad_rflags(void)

@@ -287,19 +287,51 @@ static void segment_read(enum segment which, struct vcpu_segment *segment)
     segment->selector = (u16)vmcs_read_raw(VMCS_GUEST_SELECTOR + at);
     segment->base = vmcs_read_raw(VMCS_GUEST_BASE + at);
     segment->limit = (u32)vmcs_read_raw(VMCS_GUEST_LIMIT + at);
-    segment->attributes = rights & RIGHTS_UNUSABLE ? 0 : (u16)((rights & 0xff) | (rights >> 4 & 0xf00));
+    segment->attributes = (u16)(rights & RIGHTS_UNUSABLE ? rights & SEGMENT_DPL /* SS's is the CPL even so */
+                                                         : (rights & 0xff) | (rights >> 4 & 0xf00));
 }
 
 static void segment_write(enum segment which, const struct vcpu_segment *segment)
 {
     u32 at = 2 * (u32)which, attributes = segment->attributes;
-    u32 rights =
-        attributes & SEGMENT_PRESENT ? (attributes & 0xff) | (attributes & 0xf00) << 4 : RIGHTS_UNUSABLE;
+    u32 rights = attributes & SEGMENT_PRESENT ? (attributes & 0xff) | (attributes & 0xf00) << 4
+                                              : (attributes & SEGMENT_DPL) | RIGHTS_UNUSABLE;
 
     vmcs_write_raw(VMCS_GUEST_SELECTOR + at, segment->selector);
     vmcs_write_raw(VMCS_GUEST_BASE + at, segment->base);
     vmcs_write_raw(VMCS_GUEST_LIMIT + at, segment->limit);
     vmcs_write_raw(VMCS_GUEST_RIGHTS + at, rights);
+}
+
+static void events_get(const struct vcpu *vcpu, struct vcpu_state *state)
+{
+    u32 blocking = vmx_blocking(vmx_of(vcpu));
+
+    if (!vmx_event_pending(vcpu, &state->event) || state->event.type == EVENT_SOFTWARE)
+        state->event = (struct vcpu_event){0}; /* INT1 is executed again */
+    if (!state->event.has_error)
+        state->event.error_code = 0; /* the field keeps an older one */
+    state->nmi_blocked = blocking & BLOCKING_NMI;
+    state->nmi_waits = vmx_of(vcpu)->processor & PROC_NMI_WINDOW;
+    state->shadow = blocking & BLOCKING_MOV_SS ? SHADOW_MOV_SS : blocking & BLOCKING_STI ? SHADOW_STI : 0;
+    state->pending_debug = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
+}
+
+static void events_set(struct vcpu *vcpu, const struct vcpu_state *state)
+{
+    static const u32 shadows[] = {[SHADOW_STI] = BLOCKING_STI, [SHADOW_MOV_SS] = BLOCKING_MOV_SS};
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+
+    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY,
+                 shadows[state->shadow] | (state->nmi_blocked ? BLOCKING_NMI : 0));
+    vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG, state->pending_debug);
+    vmcs_write32(VMCS_ENTRY_EVENT, 0);
+    vmx->nmis_open = !state->nmi_blocked;
+    vmx->processor = vmx_features.processor;
+    vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
+    if (state->event.type != EVENT_NONE)
+        vmx_inject(vcpu, &state->event);
 }
 
 void vmx_segment_get(struct vcpu *vcpu, enum segment which, struct vcpu_segment *segment)
@@ -320,6 +352,7 @@ void vmx_state_get(struct vcpu *vcpu, struct vcpu_state *state)
     state->regs.gpr[RSP] = state->registers[REGISTER_RSP];
     for (unsigned i = 0; i < SEGMENT_COUNT; i++)
         segment_read((enum segment)i, &state->segments[i]);
+    events_get(vcpu, state);
     state->gdtr.base = vmcs_read(VMCS_GUEST_GDTR_BASE);
     state->gdtr.limit = (u16)vmcs_read32(VMCS_GUEST_GDTR_LIMIT);
     state->idtr.base = vmcs_read(VMCS_GUEST_IDTR_BASE);
@@ -327,30 +360,12 @@ void vmx_state_get(struct vcpu *vcpu, struct vcpu_state *state)
     vmx_leave_vmcs(previous);
 }
 
-/* What an entry would refuse and a wrong caller could ask for (SDM 3C, 27.3.1.1). */
-static bool state_is_possible(const struct vcpu_state *state)
-{
-    u64 cr0 = state->registers[REGISTER_CR0], cr4 = state->registers[REGISTER_CR4];
-    u64 efer = state->registers[REGISTER_EFER];
-    bool paging = cr0 & CR0_PG;
-
-    if ((cr0 & CR0_NW) && !(cr0 & CR0_CD))
-        return false;
-    if (cr0 >> 32 || cr4 >> 32 || (cr4 & CR4_VMXE) || state->registers[REGISTER_DR7] >> 32)
-        return false;
-    if (paging && !(cr0 & CR0_PE))
-        return false;
-    if (paging && (efer & EFER_LME) && !(cr4 & CR4_PAE))
-        return false;
-    return !!(efer & EFER_LMA) == (paging && (efer & EFER_LME)) && !(efer & EFER_SVME);
-}
-
 int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     void *previous;
 
-    if (!state_is_possible(state))
+    if (!vcpu_state_is_possible(state))
         return -EINVAL;
     previous = vmx_enter_vmcs(vmx);
     vcpu->regs = state->regs;
@@ -362,14 +377,10 @@ int vmx_state_set(struct vcpu *vcpu, const struct vcpu_state *state)
     vmcs_write32(VMCS_GUEST_IDTR_LIMIT, state->idtr.limit);
     for (unsigned i = 0; i < REGISTER_COUNT; i++)
         vmx_register_set(vcpu, (enum vcpu_register)i, state->registers[i]);
-    vmcs_write32(VMCS_GUEST_INTERRUPTIBILITY, 0);
-    vmcs_write32(VMCS_GUEST_ACTIVITY, 0);
-    vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
-    vmcs_write32(VMCS_ENTRY_EVENT, 0);
-    vmx->nmis_open = false;
-    vmx->processor = vmx_features.processor;
-    vmcs_write32(VMCS_PROCESSOR_CONTROLS, vmx->processor);
-    vcpu->apic.tpr_threshold = 0; /* nothing waits yet */
+    vmx_cr0_set(vcpu, state->registers[REGISTER_CR0]); /* again: PAE's four entries follow CR3, CR4, EFER */
+    events_set(vcpu, state);
+    vcpu_request(vcpu, REQUEST_FLUSH); /* translations are those of another state */
+    vcpu->apic.tpr_threshold = 0;      /* nothing waits yet */
     vmx_apic_update(vcpu);
     vmx_leave_vmcs(previous);
     return 0;
