@@ -11,6 +11,7 @@
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
 #include "guest/load/mp_table.h"
+#include "guest/reset_proof.h"
 #include "guest/snapshot.h"
 #include "guest/startup.h"
 #include "hv/lib/errno.h"
@@ -156,6 +157,7 @@ static void machine_destroy(struct vm *vm)
     struct machine *m = machine_of(vm);
     u64 bytes = machine_bytes(vm->vcpu_count);
 
+    reset_proof_end(m);
     uart_destroy(&m->uart);
     guest_memory_hide_window(&vm->memory, VCPU_APIC_WINDOW); /* its page goes with the vCPUs */
     devices_reset(m);
@@ -187,6 +189,8 @@ static int machine_create(struct vm *vm, char *why, size_t size)
     error = machine_begin(m, why, size);
     if (error)
         machine_destroy(vm);
+    else
+        reset_proof_begin(m);
     return error;
 }
 
@@ -194,9 +198,14 @@ static int machine_reset_all(struct vm *vm, char *why, size_t size)
 {
     struct machine *m = machine_of(vm);
 
+    int error;
+
     devices_reset(m);
     clocks_start(m);
-    return machine_begin(m, why, size);
+    error = machine_begin(m, why, size);
+    if (!error)
+        reset_proof_check(m);
+    return error;
 }
 
 /* Timers fire on the CPU to which the vCPU has come, so that a VM that is pinned there costs no other one. */

@@ -52,7 +52,10 @@ struct machine {
     struct reset_ports reset;
     struct vmw_balloon balloon;
     struct cpuid_policy cpuid;
-    bool lapic_window_shown;     /* spares the look whether it is; guest/devices/lapic_page.c */
+    bool lapic_window_shown; /* spares the look whether it is; guest/devices/lapic_page.c */
+#ifdef LINTEL_DEBUG
+    struct reset_proof *proof; /* reset_proof.c */
+#endif
     u64 start_tsc;               /* host TSC at which the guest's clocks were 0 */
     struct machine_vcpu vcpus[]; /* as many as the VM has */
 };

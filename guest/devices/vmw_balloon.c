@@ -359,6 +359,7 @@ int vmw_balloon_init(struct vmw_balloon *balloon, struct machine *board)
 void vmw_balloon_reset(struct vmw_balloon *balloon)
 {
     connection_end(balloon);
+    balloon->asked_at = balloon->asked_moved = 0;
     for (u32 i = 0; i < VM_VCPUS_MAX; i++)
-        balloon->batches[i].done = 0;
+        balloon->batches[i] = (struct vmw_batch){0};
 }

@@ -196,6 +196,30 @@ int guest_memory_audit(struct guest_memory *memory, char *why, size_t size)
 }
 
 #ifdef LINTEL_DEBUG
+#define DIGEST_PRIME 0x100000001b3ull /* FNV-1a's, over words */
+
+/* 0 for a page of zeros. */
+static u64 page_digest(const u64 *words, gfn_t gfn)
+{
+    u64 digest = gfn, any = 0;
+
+    for (unsigned i = 0; i < PAGE_SIZE / sizeof(*words); i++) {
+        any |= words[i];
+        digest = (digest ^ words[i]) * DIGEST_PRIME;
+    }
+    return any ? digest : 0;
+}
+
+u64 guest_memory_digest(const struct guest_memory *memory)
+{
+    const struct p2m *p2m = &memory->p2m;
+    u64 sum = 0;
+
+    for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++)
+        sum += page_digest(phys_to_virt(p2m_lookup_slow(p2m, gfn) << PAGE_SHIFT), gfn);
+    return sum;
+}
+
 void guest_memory_prove(struct guest_memory *memory)
 {
     char why[160];

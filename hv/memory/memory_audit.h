@@ -19,11 +19,14 @@ int guest_memory_audit(struct guest_memory *memory, char *why, size_t size);
 
 /*
  * The same in a debug build, where a difference is a panic; and what of it concerns the 2 MiB around each of
- * these addresses, with the number of frames, behind every operation on them: VM's lock held.
+ * these addresses, with the number of frames, behind every operation on them: VM's lock held. And a number
+ * that stands for all that is in RAM, whichever frames are there: those that are zero count as those that
+ * were never given. No vCPU runs.
  */
 #ifdef LINTEL_DEBUG
 void guest_memory_prove(struct guest_memory *memory);
 void guest_memory_prove_at(const struct guest_memory *memory, gpa_t gpa, u64 bytes);
+u64 guest_memory_digest(const struct guest_memory *memory);
 #else
 static inline void guest_memory_prove(struct guest_memory *memory)
 {
