@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support import run_in_monitor, shut_down, to_monitor
-from tiny_guests import PAIRS, guest, judge_tap, skip_cant
+from tiny_guests import PAIRS, console_of, guest, judge_tap, skip_cant
 
 # The guest makes 1,000 calls at each of two places, one of which has the other vendor's instruction.
 CALLS = 1000
@@ -31,6 +31,21 @@ def test_a_place_costs_one_exception(emulator, pair):
     rewritten, kept = counts_of(machine, 'rewritten'), counts_of(machine, 'kept')
     assert (rewritten['exception'], rewritten['hypercall']) == (1, 2 * CALLS - 1), rewritten
     assert (kept['exception'], kept['hypercall']) == (CALLS, CALLS), kept
+    assert shut_down(machine) == 0
+
+
+# hypercall_race.c: its vCPUs call at each of its places at the same time.
+PLACES, RACERS = 64, 4
+
+
+@pytest.mark.parametrize('pair', PAIRS)
+def test_a_place_costs_one_exception_per_vcpu(emulator, pair):
+    machine = emulator({'vm race': guest('hypercall_race', cmdline='at-once'), 'vm last': guest('halt', cmdline='open')},
+                       cpus=2, **PAIRS[pair])
+    machine.expect('VM race: has powered itself off')
+    to_monitor(machine)
+    assert PLACES <= counts_of(machine, 'race')['exception'] <= PLACES * RACERS
+    judge_tap(console_of(machine, 'race'))
     assert shut_down(machine) == 0
 
 

@@ -76,7 +76,8 @@ CANT = {
 
 # What guests must be told of a machine: by a word of its name.
 CMDLINES = {
-    'max-intel': {'hypercall_modes': 'vmmcall', 'hypercall_pages': 'vmmcall'},    # no real CPU has SVM and this name
+    # No real CPU has SVM and this name.
+    'max-intel': dict.fromkeys(['hypercall_modes', 'hypercall_pages', 'hypercall_race', 'paging_on'], 'vmmcall'),
     'max-la57': {'hypercall_modes': 'five-levels'},
 }
 
