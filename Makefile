@@ -305,6 +305,13 @@ $(BUILD)/bench/%.elf: $(BUILD)/tiny/tests/bench/%.o $(GUEST_LIB) $(GUEST_SCRIPT)
 .PHONY: guests
 guests: $(GUEST_ELFS) $(BENCH_ELFS)
 
+# What needs no machine to be counted, built as the image is but for where it may lie.
+BENCH_HOST := $(BUILD)/bench/p2m
+$(BENCH_HOST): $(BUILD)/bench/%: tests/bench/host/%.c $(BUILD)/.flags | $(RUN_PACKAGES)
+	@mkdir -p $(@D)
+	$(call SAY,CC)$(CC) $(filter-out -mcmodel=kernel -fcallgraph-info%,$(CFLAGS)) -DLINTEL_HOST_TEST=1 -no-pie \
+	 -MMD -MP -MT $@ -MF $@.d -o $@ $<
+
 # ---------------------------------------------------------------- unit tests and fuzzers, on the host
 
 # tests/unit/test_X.c and tests/fuzz/fuzz_X.c name the sources under test in lines `// sources: a.c b.c`;
@@ -369,7 +376,7 @@ fuzz: $(FUZZ_BINARIES)
 # ---------------------------------------------------------------- tests
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
-TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(GUEST)/vmlinux $(GUEST)/initrd.img \
+TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(BENCH_HOST) $(GUEST)/vmlinux $(GUEST)/initrd.img \
 	$(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
 TESTS ?= tests
 

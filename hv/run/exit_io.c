@@ -130,6 +130,8 @@ void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
 {
     int err = guest_memory_fault(&vcpu->vm->memory, x->fault.gpa);
 
+    if (!err)
+        return;
     if (unlikely(err == -ENXIO && guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa)))
         err = access_list(vcpu, x);
     if (!err)

@@ -70,13 +70,61 @@ void paging_set_window(unsigned window, u64 entry)
     fake_window_entries[window] = entry;
 }
 
+/* ---- a record of every write ---- */
+
+#define RFLAGS_TF 0x100
+
+static void (*on_write)(void);
+static u8 *written_page;
+
+static void protect(u8 *at, u64 size, int protection)
+{
+    if (mprotect(at, size, protection) != 0)
+        abort();
+}
+
+/* Let the instruction do its write, and trap behind it. */
+static bool write_begins(const siginfo_t *info, void *context)
+{
+    ucontext_t *cpu = context;
+    u64 offset = (u64)info->si_addr - (u64)ram;
+
+    if (on_write == NULL || offset >= FAKE_RAM || written_page != NULL)
+        return false;
+    written_page = ram + (offset & PAGE_MASK);
+    protect(written_page, PAGE_SIZE, PROT_READ | PROT_WRITE);
+    cpu->uc_mcontext.gregs[REG_EFL] |= RFLAGS_TF;
+    return true;
+}
+
+static void write_is_done(int signal_number, siginfo_t *info, void *context)
+{
+    ucontext_t *cpu = context;
+
+    (void)signal_number, (void)info;
+    cpu->uc_mcontext.gregs[REG_EFL] &= ~RFLAGS_TF;
+    protect(written_page, PAGE_SIZE, PROT_READ);
+    written_page = NULL;
+    on_write();
+}
+
+void fake_memory_record(void (*written)(void))
+{
+    struct sigaction action = {.sa_sigaction = write_is_done, .sa_flags = SA_SIGINFO};
+
+    sigaction(SIGTRAP, &action, NULL);
+    on_write = written;
+    protect(ram, FAKE_RAM, written != NULL ? PROT_READ : PROT_READ | PROT_WRITE);
+}
+
 /* What the CPU's page walker does when a window's page is not in the TLB. */
 static void tlb_fill(int signal_number, siginfo_t *info, void *context)
 {
     u64 offset = (u64)info->si_addr - (u64)windows;
     u64 entry = 0;
 
-    (void)context;
+    if (write_begins(info, context))
+        return;
     if (offset < FAKE_WINDOWS * P2M_WINDOW_SIZE)
         entry = fake_window_entries[offset / P2M_WINDOW_SIZE];
     for (unsigned shift = 30; (entry & PTE_PRESENT) && shift >= PAGE_SHIFT; shift -= 9)

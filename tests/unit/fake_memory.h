@@ -28,6 +28,12 @@ void fake_memory_begin(void);
 void fake_memory_make_short(u64 spare);
 void fake_memory_make_plenty(void);
 
+/*
+ * Call written() behind every single instruction that has written to RAM, whatever wrote: RAM is read-only
+ * meanwhile, and each write is stepped over. NULL: no more.
+ */
+void fake_memory_record(void (*written)(void));
+
 extern u64 fake_tlb_fills;
 /* The TLB forgets nothing when told, as another CPU's does not. */
 extern bool fake_tlb_is_remote;

@@ -255,6 +255,37 @@ static void test_identity(void **state)
     finish();
 }
 
+/* From every place beside a border of a table to every other one, and a few in the middle of tables. */
+static void test_identity_off_every_boundary(void **state)
+{
+    static const gfn_t borders[] = {0,       512,           BIT(18),     BIT(18) + 512, 2 * BIT(18),
+                                    BIT(27), BIT(27) + 512, 2 * BIT(27), BIT(35),       P2M_GFN_LIMIT};
+    gfn_t places[3 * ARRAY_SIZE(borders)];
+    unsigned count = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(borders); i++)
+        for (int offset = -1; offset <= 1; offset++)
+            if (borders[i] + (u64)offset <= P2M_GFN_LIMIT)
+                places[count++] = borders[i] + (u64)offset;
+    for (unsigned from = 0; from < count; from++)
+        for (unsigned to = from + 1; to < count; to++) {
+            start();
+            assert_int_equal(p2m_set_identity(&p2m, places[from], places[to] - places[from]), 0);
+            assert_in_range(p2m.pages, EMPTY_PAGES, EMPTY_PAGES + 10);
+            for (unsigned i = 0; i < count; i++) {
+                bool inside = places[i] >= places[from] && places[i] < places[to];
+                u64 expected = inside ? places[i] | P2M_IDENTITY : P2M_INVALID;
+
+                assert_true(p2m_lookup_slow(&p2m, places[i]) == expected);
+                assert_true(p2m_tree_agrees_at(&p2m, MIN(places[i], P2M_GFN_LIMIT - 1)));
+            }
+            assert_true(p2m_kind_end(&p2m, 0, P2M_GFN_LIMIT, P2M_KIND_MISSING) == places[from]);
+            assert_true(p2m_kind_end(&p2m, places[from], P2M_GFN_LIMIT, P2M_KIND_IDENTITY) == places[to]);
+            finish();
+        }
+}
+
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
 static unsigned flushes;
 
@@ -415,16 +446,37 @@ static void *race_reader(void *wrong)
     return NULL;
 }
 
+/* A tool that looks from outside: what it read while the generation was even and stayed the same is right. */
+static void *race_tree_reader(void *wrong)
+{
+    unsigned seed = (unsigned)(u64)&seed;
+
+    while (__atomic_load_n(&racing, __ATOMIC_RELAXED)) {
+        gfn_t gfn = (gfn_t)rand_r(&seed) % RACE_GFNS * 37;
+        u64 generation = __atomic_load_n(&p2m.info->generation, __ATOMIC_ACQUIRE);
+        u64 entry = __atomic_load_n(&p2m.info->root, __ATOMIC_ACQUIRE);
+
+        for (unsigned level = P2M_LEVELS + 1; level-- > 0;)
+            entry = __atomic_load_n(p2m_slot(entry << PAGE_SHIFT, gfn, level), __ATOMIC_ACQUIRE);
+        if ((generation & 1) || generation != __atomic_load_n(&p2m.info->generation, __ATOMIC_ACQUIRE))
+            continue;
+        if (entry != P2M_INVALID && entry != gfn + 1000000)
+            __atomic_fetch_add((u32 *)wrong, 1, __ATOMIC_RELAXED);
+    }
+    return NULL;
+}
+
 static void test_lookups_race_with_changes(void **state)
 {
-    pthread_t readers[4];
+    pthread_t readers[5];
     u32 wrong = 0;
 
     (void)state;
     start();
     racing = true;
     for (unsigned i = 0; i < ARRAY_SIZE(readers); i++)
-        assert_int_equal(pthread_create(&readers[i], NULL, race_reader, &wrong), 0);
+        assert_int_equal(pthread_create(&readers[i], NULL, i < 4 ? race_reader : race_tree_reader, &wrong),
+                         0);
     for (unsigned i = 0; i < RACE_GFNS; i++) {
         assert_int_equal(p2m_set(&p2m, (gfn_t)i * 37, (gfn_t)i * 37 + 1000000), 0);
         if (i % 3 == 0)
@@ -452,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_range),
         cmocka_unit_test(test_stale_tlb_is_harmless),
         cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_identity_off_every_boundary),
         cmocka_unit_test(test_empty_leaf_goes_back),
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_info_page),
