@@ -71,3 +71,29 @@ def test_a_planted_breach_of_the_floors_is_seen(path, line, sentence, tmp_path):
     (tmp_path / path).write_text(line + '\n')
     done = check_floors(tmp_path)
     assert done.returncode == 1 and sentence in done.stderr
+
+
+ENGINES_ALIKE = {
+    'arch/x86/svm/run.c': ['void svm_inject(void)', 'static bool helper(int a,\n                   int b)',
+                           'void svm_run(void)'],
+    'arch/x86/vmx/run.c': ['void vmx_inject(void)', 'static void vmx_alone(void)',
+                           'static __attribute__((noinline)) bool helper(void)', 'void vmx_run(void)'],
+}
+
+
+@pytest.mark.parametrize('moved, sentence', [
+    ({}, None),
+    ({'arch/x86/vmx/run.c': ['void vmx_run(void)', 'static bool helper(void)', 'void vmx_inject(void)']},
+     'arch/x86/svm/run.c: inject stands where arch/x86/vmx/run.c has run'),
+    ({'arch/x86/vmx/run.c': ['static bool helper(void)', 'void vmx_inject(void)', 'void vmx_run(void)']},
+     'arch/x86/svm/run.c: inject stands where arch/x86/vmx/run.c has helper'),
+    ({'arch/x86/vmx/run.c': ['void vmx_inject(void)'], 'arch/x86/vmx/other.c': ['void vmx_run(void)']},
+     'svm_run stands in run.c, vmx_run in other.c'),
+])
+def test_both_engines_have_one_order(moved, sentence, tmp_path):
+    for path, functions in {**ENGINES_ALIKE, **moved}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(''.join('%s\n{\n}\n\n' % one for one in functions))
+    done = check_floors(tmp_path)
+    assert done.returncode == (1 if sentence else 0), done.stderr
+    assert not sentence or sentence in done.stderr

@@ -105,6 +105,15 @@ static void decode_nested_fault(const struct vmcb_control *control, struct vmexi
     x->fault.access = control->exit_info1; /* the same bits */
 }
 
+static void decode_raw(const struct vmcb_control *control, u8 kind, struct vmexit *x)
+{
+    x->kind = kind;
+    x->length = 0;
+    x->raw.reason = control->exit_code;
+    x->raw.info1 = control->exit_info1;
+    x->raw.info2 = control->exit_info2;
+}
+
 /*
  * MOV to or from CR8; without decode assists (EXITINFO1 bit 63) the register number stands in the instruction
  * alone.
@@ -148,15 +157,6 @@ static bool decode_exception(struct svm_vcpu *svm, struct vmexit *x)
     x->exception.error_code = (u32)svm->vmcb.control.exit_info1;
     x->exception.address = svm->vmcb.control.exit_info2;
     return true;
-}
-
-static void decode_raw(const struct vmcb_control *control, u8 kind, struct vmexit *x)
-{
-    x->kind = kind;
-    x->length = 0;
-    x->raw.reason = control->exit_code;
-    x->raw.info1 = control->exit_info1;
-    x->raw.info2 = control->exit_info2;
 }
 
 /* Exits that are rare, or need more than their row. false: nothing to dispatch, enter again. */

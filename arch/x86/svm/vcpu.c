@@ -123,6 +123,20 @@ void svm_vcpu_load(struct vcpu *vcpu)
     svm_clean_forget(svm);
 }
 
+/* Bring the lazily switched part of the VMCB up to date before it is read. */
+static void save_lazy_state(struct svm_vcpu *svm)
+{
+    if (svm->loaded)
+        asm volatile("vmsave %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
+}
+
+/* ... and carry a change of it to the CPU. */
+static void load_lazy_state(struct svm_vcpu *svm)
+{
+    if (svm->loaded)
+        asm volatile("vmload %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
+}
+
 void svm_vcpu_put(struct vcpu *vcpu)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
@@ -141,20 +155,6 @@ void svm_vcpu_run(struct vcpu *vcpu)
     svm_flush_due(svm);
     exit_check_entry(vcpu);
     svm_enter_guest(vcpu, svm_vmcb_hpa(svm));
-}
-
-/* Bring the lazily switched part of the VMCB up to date before it is read. */
-static void save_lazy_state(struct svm_vcpu *svm)
-{
-    if (svm->loaded)
-        asm volatile("vmsave %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
-}
-
-/* ... and carry a change of it to the CPU. */
-static void load_lazy_state(struct svm_vcpu *svm)
-{
-    if (svm->loaded)
-        asm volatile("vmload %0" : : "a"(svm_vmcb_hpa(svm)) : "memory");
 }
 
 /* Registers that have no clean bit; those that have one go through their accessors. */
