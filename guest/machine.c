@@ -121,12 +121,29 @@ static int tables_write(struct machine *m)
     struct vm *vm = m->vm;
     int error = acpi_tables_write(&vm->memory, MACHINE_ACPI_BASE, vm->vcpu_count);
 
-    return error ? error : mp_table_write(&vm->memory, vm->vcpu_count, leaf.eax, leaf.edx);
+    return error ? error
+                 : mp_table_write(&vm->memory, vm->vcpu_count, vm->boot_vcpu->index, leaf.eax, leaf.edx);
+}
+
+/* Each of those that are on at the creation, or of the others, begins in this state. */
+static int vcpus_begin(struct vm *vm, bool on, const struct vcpu_state *state, char *why, size_t size)
+{
+    int error = 0;
+
+    for (u32 i = 0; i < vm->vcpu_count && !error; i++) {
+        if (!(vm->config->vcpus_on & BIT(i)) == on)
+            continue;
+        error = engine->state_set(vm->vcpus[i], state);
+        if (error)
+            snprintf(why, size, "the CPU does not take the state in which vCPU %u begins (error %d)", i,
+                     error);
+    }
+    return error;
 }
 
 /*
- * Fill zeroed memory, and set every vCPU to where it begins: the first in the kernel, the others at reset,
- * waiting for INIT.
+ * Fill zeroed memory, and set every vCPU to where it begins: those that are on in the kernel, all alike; the
+ * others at reset, waiting for INIT.
  */
 static int machine_begin(struct machine *m, char *why, size_t size)
 {
@@ -141,15 +158,12 @@ static int machine_begin(struct machine *m, char *why, size_t size)
         return error;
     }
     error = load_guest(&load, &state);
-    for (u32 i = 0; i < vm->vcpu_count && !error; i++) {
-        if (i)
-            start_state_reset(&state);
-        error = engine->state_set(vm->vcpus[i], &state);
-        if (error)
-            snprintf(why, size, "the CPU does not take the state in which vCPU %u begins (error %d)", i,
-                     error);
-    }
-    return error;
+    if (!error)
+        error = vcpus_begin(vm, true, &state, why, size);
+    if (error)
+        return error;
+    start_state_reset(&state);
+    return vcpus_begin(vm, false, &state, why, size);
 }
 
 static void machine_destroy(struct vm *vm)
@@ -215,7 +229,7 @@ static void machine_vcpu_moved(struct vcpu *vcpu)
     struct timer_queue *queue = sched_timers(cpu_this()->index);
 
     lapic_timer_move(vcpu, queue);
-    if (vcpu->index != 0)
+    if (vcpu != vcpu->vm->boot_vcpu)
         return;
     spinlock_take(&m->vm->device_lock);
     timer_move(&m->pit.timer, queue);

@@ -68,7 +68,7 @@ static void lapic_set_virtual_wire(struct lapic *lapic)
 
 void lapic_reset(struct lapic *lapic)
 {
-    bool boot = lapic->vcpu->index == 0;
+    bool boot = lapic->vcpu == lapic->vcpu->vm->boot_vcpu;
 
     spinlock_take(&lapic->lock);
     lapic_clear(lapic);

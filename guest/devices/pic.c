@@ -93,7 +93,7 @@ static void chip_acknowledge(struct pic_chip *chip, unsigned input)
 
 static void pic_drive(struct pic *pic, bool level)
 {
-    struct vcpu *boot_vcpu = pic->machine->vm->vcpus[0];
+    struct vcpu *boot_vcpu = pic->machine->vm->boot_vcpu;
 
     if (pic->output == level)
         return;

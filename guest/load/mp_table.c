@@ -98,14 +98,14 @@ static void entry_write(struct mp_writer *writer, const void *entry, size_t size
     writer->entries++;
 }
 
-static void processors_write(struct mp_writer *writer, u32 vcpus, u32 signature, u32 features)
+static void processors_write(struct mp_writer *writer, u32 vcpus, u32 boot, u32 signature, u32 features)
 {
     for (u32 i = 0; i < vcpus; i++) {
         const struct mp_processor processor = {
             .type = ENTRY_PROCESSOR,
             .apic_id = (u8)i,
             .apic_version = LAPIC_VERSION,
-            .flags = PROCESSOR_ENABLED | (i == 0 ? PROCESSOR_BOOT : 0),
+            .flags = PROCESSOR_ENABLED | (i == boot ? PROCESSOR_BOOT : 0),
             .signature = signature,
             .features = features,
         };
@@ -146,10 +146,10 @@ static void interrupts_write(struct mp_writer *writer)
 }
 
 /* The PIC at LINT0 of the boot CPU, NMI at everybody's LINT1. */
-static void local_interrupts_write(struct mp_writer *writer)
+static void local_interrupts_write(struct mp_writer *writer, u32 boot)
 {
     const struct mp_interrupt pins[] = {
-        {ENTRY_LOCAL_INTERRUPT, KIND_EXTINT, FLAGS_AS_BUS, BUS_ISA, 0, 0, 0},
+        {ENTRY_LOCAL_INTERRUPT, KIND_EXTINT, FLAGS_AS_BUS, BUS_ISA, 0, (u8)boot, 0},
         {ENTRY_LOCAL_INTERRUPT, KIND_NMI, FLAGS_AS_BUS, BUS_ISA, 0, EVERY_LAPIC, 1},
     };
 
@@ -183,16 +183,16 @@ static int pointer_write(struct guest_memory *memory, gpa_t table)
     return guest_memory_write(memory, MP_TABLE_BASE, &pointer, sizeof(pointer));
 }
 
-int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 signature, u32 features)
+int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 boot, u32 signature, u32 features)
 {
     const gpa_t table = MP_TABLE_BASE + sizeof(struct mp_pointer);
     struct mp_writer writer = {.memory = memory, .at = table + sizeof(struct mp_header)};
     int error;
 
-    processors_write(&writer, vcpus, signature, features);
+    processors_write(&writer, vcpus, boot, signature, features);
     buses_write(&writer);
     interrupts_write(&writer);
-    local_interrupts_write(&writer);
+    local_interrupts_write(&writer, boot);
     error = writer.error ? writer.error : header_write(&writer, table);
     return error ? error : pointer_write(memory, table);
 }

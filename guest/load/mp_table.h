@@ -12,9 +12,9 @@
 #define MP_TABLE_BASE 0xf0000ull
 
 /*
- * Write floating pointer and configuration table for so many vCPUs; signature and features are CPUID 1's EAX
- * and EDX. 0, or -EFAULT or -ENOMEM from guest memory.
+ * Write floating pointer and configuration table for so many vCPUs, of which `boot` is the boot processor;
+ * signature and features are CPUID 1's EAX and EDX. 0, or -EFAULT or -ENOMEM from guest memory.
  */
-int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 signature, u32 features);
+int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 boot, u32 signature, u32 features);
 
 #endif

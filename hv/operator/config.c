@@ -163,6 +163,11 @@ static void vm_finish(struct parser *p)
         file_resolve(p, "initrd", vm->initrd_name, &vm->initrd);
     if (!p->broken) /* else a size may be another than was meant */
         balloon_check(p, vm);
+    p->line = key_line(p, "vcpus.start");
+    if (!p->broken && (u64)vm->vcpus_on >> vm->vcpus)
+        mistake(p,
+                "vcpus.start names a vCPU that vcpus = %u does not give; right would be numbers below that",
+                vm->vcpus);
     p->line = line;
     if (!p->broken)
         p->config->vm_count++;

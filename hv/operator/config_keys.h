@@ -5,8 +5,8 @@
  * its table with this one.
  *
  * type: file (a name without white space), text, size (K, M or G behind the number), a range of numbers
- * (1..32), cpu_list (numbers and ranges with commas between them), yes_no, or the words that are allowed, in
- * the order of their enum. A key without a default ("") may be left out, but for kernel.
+ * (1..32), cpu_list and vcpu_list (numbers and ranges with commas between them), yes_no, or the words that
+ * are allowed, in the order of their enum. A key without a default ("") may be left out, but for kernel.
  */
 /* clang-format off */
 #ifndef CONFIG_KEY
@@ -24,6 +24,7 @@ CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or
 CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* memory */
 CONFIG_KEY("vm", "balloon.forms", basic|batch|2m, "2m", "basic, batch or 2m") /* enum balloon_forms */
 CONFIG_KEY("vm", "vcpus", 1..32, "1", "a number from 1 to 32") /* VM_VCPUS_MAX */
+CONFIG_KEY("vm", "vcpus.start", vcpu_list, "0", "numbers of vCPUs from 0 to 31 such as 0 or 0-2,5")
 CONFIG_KEY("vm", "weight", 1..10000, "256", "a number from 1 to 10000")
 CONFIG_KEY("vm", "cap", 0..3200, "0", "a number from 0 to 3200") /* percent; VM_VCPUS_MAX whole CPUs */
 CONFIG_KEY("vm", "cpus", cpu_list, "", "numbers of CPUs from 0 to 63 such as 2 or 0-2,5")

@@ -136,7 +136,7 @@ static bool range_parse(const char *range, struct span digits, u64 *number)
 }
 
 /* One of the pieces between the commas: N or N-M. */
-static bool cpus_parse(struct span piece, u64 *mask)
+static bool cpus_parse(struct span piece, u64 most, u64 *mask)
 {
     struct span last, first = span_cut(piece, '-', &last);
     u64 low, high;
@@ -145,14 +145,14 @@ static bool cpus_parse(struct span piece, u64 *mask)
         last = first;
     if (!number_parse(first, &low) || !number_parse(last, &high))
         return false;
-    if (low > high || high >= CPU_MAX)
+    if (low > high || high >= most)
         return false;
     *mask |= BITS(high, low);
     return true;
 }
 
-/* "0-2,5": a bit for each CPU. */
-static bool cpu_list_parse(struct span list, u64 *mask)
+/* "0-2,5": a bit for each CPU, which are fewer than most. */
+static bool cpu_list_parse(struct span list, u64 most, u64 *mask)
 {
     bool more;
 
@@ -161,7 +161,7 @@ static bool cpu_list_parse(struct span list, u64 *mask)
         struct span rest, piece = span_cut(list, ',', &rest);
 
         more = piece.length < list.length; /* a comma stands behind it */
-        if (!cpus_parse(piece, mask))
+        if (!cpus_parse(piece, most, mask))
             return false;
         list = rest;
     } while (more);
@@ -190,7 +190,9 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
     if (strcmp(key->type, "size") == 0)
         return config_size_parse(text, &value->number);
     if (strcmp(key->type, "cpu_list") == 0)
-        return cpu_list_parse(text, &value->number);
+        return cpu_list_parse(text, CPU_MAX, &value->number);
+    if (strcmp(key->type, "vcpu_list") == 0)
+        return cpu_list_parse(text, VM_VCPUS_MAX, &value->number);
     if (is_range(key->type))
         return range_parse(key->type, text, &value->number);
     return word_parse(span_of(strcmp(key->type, "yes_no") == 0 ? "no|yes" : key->type), text, &value->number);
@@ -265,6 +267,11 @@ static void store_vcpus(struct target *to, const struct config_value *value)
     to->vm->vcpus = (u32)value->number;
 }
 
+static void store_vcpus_start(struct target *to, const struct config_value *value)
+{
+    to->vm->vcpus_on = (u32)value->number;
+}
+
 static void store_weight(struct target *to, const struct config_value *value)
 {
     to->vm->weight = (u32)value->number;
@@ -328,6 +335,7 @@ static const struct {
     {"balloon.max", store_balloon_max},
     {"balloon.forms", store_balloon_forms},
     {"vcpus", store_vcpus},
+    {"vcpus.start", store_vcpus_start},
     {"weight", store_weight},
     {"cap", store_cap},
     {"cpus", store_cpus},

@@ -32,7 +32,7 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 20
+#define CONFIG_KEY_COUNT 21
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
 /*

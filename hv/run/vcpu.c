@@ -16,6 +16,11 @@
 
 const struct engine_ops *engine;
 
+static bool is_on_at_creation(const struct vcpu *vcpu)
+{
+    return vcpu->vm->config->vcpus_on & BIT(vcpu->index);
+}
+
 int vcpu_create(struct vm *vm, u32 index)
 {
     frame_owner_t owner = frame_owner_support(vm->index);
@@ -35,7 +40,7 @@ int vcpu_create(struct vm *vm, u32 index)
     if (error)
         goto fail_engine;
     vm->vcpus[index] = vcpu;
-    if (!vm->boot_vcpu)
+    if (!vm->boot_vcpu && is_on_at_creation(vcpu))
         vm->boot_vcpu = vcpu;
     vcpu_reset(vcpu);
     vm->vcpu_count = index + 1;
@@ -72,7 +77,7 @@ void vcpu_reset(struct vcpu *vcpu)
     vcpu_reset_lazy(vcpu);
     fetch_cache_clear(&vcpu->fetch_cache);
     vcpu->requests &= REQUEST_FLUSH; /* translations do not become right by a reset */
-    power_event(vcpu, vcpu == vcpu->vm->boot_vcpu ? POWER_RESET_ON : POWER_RESET_OFF, 0, 0);
+    power_event(vcpu, is_on_at_creation(vcpu) ? POWER_RESET_ON : POWER_RESET_OFF, 0, 0);
 }
 
 void vcpu_load(struct vcpu *vcpu)

@@ -34,9 +34,10 @@ struct vm_config {
     u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */
     enum balloon_forms balloon_forms;
     u32 vcpus;
-    u32 weight; /* share of a CPU that others want too, beside their weights */
-    u32 cap;    /* percent of one CPU that it gets at most, all vCPUs together; 0: no limit */
-    u64 cpus;   /* bit n: it may run on CPU n; 0: on all */
+    u32 vcpus_on; /* bit n: vCPU n is on when the VM begins; never 0 */
+    u32 weight;   /* share of a CPU that others want too, beside their weights */
+    u32 cap;      /* percent of one CPU that it gets at most, all vCPUs together; 0: no limit */
+    u64 cpus;     /* bit n: it may run on CPU n; 0: on all */
     enum personality personality;
     bool prefault;
     bool hypercall_patch; /* rewrite the other vendor's call instruction; else only perform the call */

@@ -149,6 +149,7 @@ int board_setup(void **state)
     board.vm.config = &board.config;
     board.vm.ports = &board.ports;
     board.vm.vcpu_count = BOARD_VCPUS;
+    board.vm.boot_vcpu = &board.vcpus[0];
     board.vm.console = (struct console *)&board; /* only handed back to the fakes above */
     board.vm.machine = m;
     board.machine = m;

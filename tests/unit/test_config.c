@@ -66,6 +66,7 @@ static void test_defaults(void **state)
     assert_int_equal(vm->balloon_max, 256 << 20);
     assert_int_equal(vm->balloon_forms, BALLOON_2M);
     assert_int_equal(vm->vcpus, 1);
+    assert_int_equal(vm->vcpus_on, 1);
     assert_int_equal(vm->weight, 256);
     assert_int_equal(vm->cap, 0);
     assert_true(vm->cpus == 0);
@@ -96,6 +97,7 @@ static void test_every_key(void **state)
           "balloon.max = 65548K\r\n"
           "balloon.forms = batch\r\n"
           "vcpus = 32\r\n"
+          "vcpus.start = 1,3-4,31\r\n"
           "weight = 10000\r\n"
           "cap = 150\r\n"
           "cpus = 0-2,5,63\r\n"
@@ -115,6 +117,7 @@ static void test_every_key(void **state)
     assert_int_equal(vm->balloon_max, 65548u << 10);
     assert_int_equal(vm->balloon_forms, BALLOON_BATCH);
     assert_int_equal(vm->vcpus, 32);
+    assert_int_equal(vm->vcpus_on, 0x8000001a);
     assert_int_equal(vm->weight, 10000);
     assert_int_equal(vm->cap, 150);
     assert_true(vm->cpus == (1ull << 63 | 0x27));
@@ -178,9 +181,10 @@ static void test_sizes(void **state)
 #define VM "[vm web]\nkernel = vmlinuz\n"
 #define KEYS                                                                                           \
     "kernel, kernel.unpack, initrd, cmdline, memory, balloon.min, balloon.max, balloon.forms, vcpus, " \
-    "weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
-#define NINE "aaaaaaaaa"
-#define CPUS " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
+    "vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
+#define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
+#define NINE  "aaaaaaaaa"
+#define CPUS  " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
 /* One mistake each; text, sentence, VMs that are left. */
 static const struct {
@@ -228,6 +232,15 @@ static const struct {
     {VM "vcpus =\n", "3: vm web: vcpus =  is wrong; right would be a number from 1 to 32", 0},
     {VM "weight = 0\n", "3: vm web: weight = 0 is wrong; right would be a number from 1 to 10000", 0},
     {VM "cap = 3201\n", "3: vm web: cap = 3201 is wrong; right would be a number from 0 to 3200", 0},
+    {VM "vcpus.start = 32\n", "3: vm web: vcpus.start = 32" VCPUS, 0},
+    {VM "vcpus.start =\n", "3: vm web: vcpus.start = " VCPUS, 0},
+    {VM "vcpus.start = 1-0\n", "3: vm web: vcpus.start = 1-0" VCPUS, 0},
+    {VM "vcpus.start = 0-1\n",
+     "3: vm web: vcpus.start names a vCPU that vcpus = 1 does not give; right would be numbers below that",
+     0},
+    {VM "vcpus.start = 2\nvcpus = 2\n",
+     "3: vm web: vcpus.start names a vCPU that vcpus = 2 does not give; right would be numbers below that",
+     0},
     {VM "cpus = 64\n", "3: vm web: cpus = 64" CPUS, 0},
     {VM "cpus = 2-1\n", "3: vm web: cpus = 2-1" CPUS, 0},
     {VM "cpus = 1,\n", "3: vm web: cpus = 1," CPUS, 0},

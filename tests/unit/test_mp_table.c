@@ -33,12 +33,12 @@ static bool sums_to_zero(const u8 *at, u32 size)
 }
 
 /* The configuration table, by the floating pointer that is searched for from 0xf0000 on. */
-static const u8 *table_find(u32 vcpus)
+static const u8 *table_find(u32 vcpus, u32 boot)
 {
     const u8 *pointer, *table;
 
     fake_guest_ram_reset(&memory, 64 << 20);
-    assert_int_equal(mp_table_write(&memory, vcpus, SIGNATURE, FEATURES), 0);
+    assert_int_equal(mp_table_write(&memory, vcpus, boot, SIGNATURE, FEATURES), 0);
     pointer = fake_guest_ram_at(0xf0000);
     assert_memory_equal(pointer, "_MP_", 4);
     assert_int_equal(pointer[8], 1); /* of 16 bytes */
@@ -74,7 +74,7 @@ static void test_processors(void **state)
 
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
-        const u8 *table = table_find(sizes[i]);
+        const u8 *table = table_find(sizes[i], 0);
         u32 counts[5];
 
         count_entries(table, counts);
@@ -83,7 +83,7 @@ static void test_processors(void **state)
         assert_int_equal(counts[2], 1);
         assert_int_equal(counts[3], 15);
         assert_int_equal(counts[4], 2);
-        for (u32 cpu = 0; cpu < sizes[i]; cpu++) {
+        for (u32 cpu = 0; cpu < sizes[i]; cpu++) { /* the first of them is the boot processor */
             const u8 *entry = table + 44 + 20 * cpu;
 
             assert_int_equal(entry[1], cpu);
@@ -98,7 +98,7 @@ static void test_processors(void **state)
 /* Behind one processor: buses, IOAPIC, the lines, the local pins. */
 static void test_lines(void **state)
 {
-    const u8 *at = table_find(1) + 44 + 20;
+    const u8 *at = table_find(1, 0) + 44 + 20;
     unsigned line = 0;
 
     (void)state;
@@ -123,14 +123,27 @@ static void test_lines(void **state)
     assert_memory_equal(at + 8, "\4\1\0\0\1\0\377\1", 8); /* NMI: LINT1 of all */
 }
 
+/* Another one is the boot processor: its flag, and where ExtINT arrives. */
+static void test_another_boots(void **state)
+{
+    const u8 *at = table_find(3, 2) + 44;
+    u32 length = word_at(at - 44 + 4) & 0xffff;
+
+    (void)state;
+    assert_int_equal(at[3], 1);
+    assert_int_equal(at[23], 1);
+    assert_int_equal(at[43], 3);
+    assert_memory_equal(at - 44 + length - 16, "\4\3\0\0\1\0\2\0", 8);
+}
+
 static void test_no_room(void **state)
 {
     (void)state;
     fake_guest_ram_reset(&memory, 64 << 20);
     fake_guest_ram_full = 0xf0000;
-    assert_int_equal(mp_table_write(&memory, 2, 0, 0), -ENOMEM);
+    assert_int_equal(mp_table_write(&memory, 2, 0, 0, 0), -ENOMEM);
     fake_guest_ram_full = 0xf0000 + 16 + 44 + 100;
-    assert_int_equal(mp_table_write(&memory, 32, 0, 0), -ENOMEM);
+    assert_int_equal(mp_table_write(&memory, 32, 0, 0, 0), -ENOMEM);
     fake_guest_ram_full = ~0ull;
 }
 
@@ -139,6 +152,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_processors),
         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_another_boots),
         cmocka_unit_test(test_no_room),
     };
 

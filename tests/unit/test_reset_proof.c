@@ -156,9 +156,9 @@ int acpi_tables_write(struct guest_memory *memory, gpa_t at, u32 vcpus)
     return 0;
 }
 
-int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 signature, u32 features)
+int mp_table_write(struct guest_memory *memory, u32 vcpus, u32 boot, u32 signature, u32 features)
 {
-    (void)memory, (void)vcpus, (void)signature, (void)features;
+    (void)memory, (void)vcpus, (void)boot, (void)signature, (void)features;
     return 0;
 }
 
@@ -211,6 +211,7 @@ static int setup(void **state)
     fake_engine_reset(FAKE_32);
     board.config.personality = PERSONALITY_KVM;
     board.config.vcpus = BOARD_VCPUS;
+    board.config.vcpus_on = 1;
     board.config.memory = RAM;
     vm->boot_vcpu = vm->vcpus[0];
     for (u32 i = 0; i < BOARD_VCPUS; i++) {

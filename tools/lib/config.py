@@ -15,12 +15,13 @@ MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
 CPU_MAX = 64
+VCPUS_MAX = 32
 
 
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, text, size, a range, cpu_list, yes_no or the allowed words with | between them
+    type: str       # file, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -38,6 +39,7 @@ KEYS = [
     Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.forms', 'basic|batch|2m', '2m', 'basic, batch or 2m'),
     Key('vm', 'vcpus', '1..32', '1', 'a number from 1 to 32'),
+    Key('vm', 'vcpus.start', 'vcpu_list', '0', 'numbers of vCPUs from 0 to 31 such as 0 or 0-2,5'),
     Key('vm', 'weight', '1..10000', '256', 'a number from 1 to 10000'),
     Key('vm', 'cap', '0..3200', '0', 'a number from 0 to 3200'),
     Key('vm', 'cpus', 'cpu_list', '', 'numbers of CPUs from 0 to 63 such as 2 or 0-2,5'),
@@ -86,9 +88,9 @@ def size_is_right(value):
     return MEMORY_MIN <= size <= MEMORY_MAX and size % 4096 == 0
 
 
-def cpu_list_is_right(value):
+def cpu_list_is_right(value, most=CPU_MAX):
     pieces = [re.match(r'([0-9]{1,12})(?:-([0-9]{1,12}))?$', piece) for piece in value.split(',')]
-    return all(piece and int(piece.group(1)) <= int(piece.group(2) or piece.group(1)) < CPU_MAX for piece in pieces)
+    return all(piece and int(piece.group(1)) <= int(piece.group(2) or piece.group(1)) < most for piece in pieces)
 
 
 def is_right(key, value):
@@ -97,6 +99,7 @@ def is_right(key, value):
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
         'cpu_list': cpu_list_is_right,
+        'vcpu_list': lambda text: cpu_list_is_right(text, VCPUS_MAX),
         'yes_no': lambda text: text in ('yes', 'no'),
     }
     least, dots, most = key.type.partition('..')
@@ -224,6 +227,11 @@ class Parser:
             if 'kernel' not in section.values:
                 self.errors.append('%s:%d: vm %s: no kernel is named; right would be a line kernel = FILE'
                                    % (self.name, section.line, section.vm))
+            vcpus = int(section.values.get('vcpus', ('1', 0))[0] or VCPUS_MAX)    # what is wrong has been told
+            start, line = section.values.get('vcpus.start', ('0', 0))
+            if start and not cpu_list_is_right(start, vcpus):
+                self.errors.append('%s:%d: vm %s: vcpus.start names a vCPU that vcpus = %d does not give; right would be '
+                                   'numbers below that' % (self.name, line, section.vm, vcpus))
             for key in ('kernel', 'initrd'):
                 value, line = section.values.get(key, (None, 0))
                 if value:

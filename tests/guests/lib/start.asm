@@ -53,6 +53,11 @@ global guest_entry
 guest_entry:
 	cli
 	cld
+	mov ecx, 0x1b		; APIC_BASE: not the boot vCPU, but on from the beginning
+	rdmsr
+	extern vcpu_on_entry
+	test ah, 1
+	jz vcpu_on_entry
 	mov esp, stack_top
 	mov [start_info], ebx
 	; PML4[0] -> page_table_3[0..3] -> page_tables_2: 2048 entries of 2 MiB, present, writable.

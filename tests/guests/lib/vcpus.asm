@@ -31,8 +31,17 @@ align 4
 	dd boot_gdt
 vcpu_trampoline_end:
 
-; Where CPU_ON sends them: EBX is its argument.
+; Those that were on from the beginning wait until the boot vCPU has prepared what they need. It may want the CPU.
 bits 32
+global vcpu_on_entry
+extern vcpus_open
+vcpu_on_entry:
+	mov eax, 0x4c540003	; yield
+	vmmcall
+	cmp dword [vcpus_open], 0
+	je vcpu_on_entry
+
+; Where CPU_ON sends them: EBX is its argument.
 global vcpu_entry
 vcpu_entry:
 	mov ebp, 0x10000	; no CS of real mode

@@ -3,6 +3,7 @@
 #include "lib/vcpus.h"
 
 volatile struct vcpu_seen vcpus[VCPUS_MAX];
+volatile u32 vcpus_open; /* vcpus.asm lets those go on that are on from the beginning */
 
 extern const u8 vcpu_trampoline[], vcpu_trampoline_end[];
 void vcpu_begin(u32 number, u32 cs, u32 edx, u32 cr0, u32 argument);
@@ -12,6 +13,7 @@ void vcpus_setup(void)
     for (u32 page = VCPU_VECTOR; page < VCPU_VECTOR + 2; page++)
         __builtin_memcpy((void *)(u64)(page << 12), vcpu_trampoline,
                          (u64)(vcpu_trampoline_end - vcpu_trampoline));
+    vcpus_open = 1;
 }
 
 /* Called by vcpus.asm. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The other vCPUs of a tiny guest: started by INIT and SIPI or by CPU_ON, they do the job that they are
- * given, each with what it began with kept here. A vCPU's number is its APIC ID; 0 is the boot vCPU.
+ * The other vCPUs of a tiny guest: started by INIT and SIPI or by CPU_ON, or on from the beginning, they do
+ * the job that they are given, each with what it began with kept here. A vCPU's number is its APIC ID; 0 is
+ * the boot vCPU, unless vcpus.start says otherwise.
  */
 #ifndef GUESTS_LIB_VCPUS_H
 #define GUESTS_LIB_VCPUS_H
@@ -22,9 +23,10 @@ struct vcpu_seen {
 };
 extern volatile struct vcpu_seen vcpus[VCPUS_MAX];
 
+extern volatile u32 vcpus_open;
 extern u8 vcpu_entry[]; /* for CPU_ON */
 
-/* Put the trampoline where SIPIs look for it. */
+/* Put the trampoline where SIPIs look for it, and let those begin that are on from the beginning. */
 void vcpus_setup(void);
 
 #define ICR_INIT   (5u << 8 | ICR_LEVEL)
