@@ -30,6 +30,7 @@
 #include "hv/operator/config.h"
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 
 #define CONFIG_NAME "lintel.conf"
@@ -200,6 +201,7 @@ static void operator_start(void)
     static const struct monitor_host host = {.power_off = power_off, .reset = machine_reset};
 
     sched_init();
+    memory_wait_init();
     screen_draw_by(sched_timers(0));
     if (serial_take_interrupts(&acpi_info, cpus[0].apic_id))
         log_warning("the serial line's interrupt can't be routed: nothing can be typed");

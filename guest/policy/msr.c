@@ -11,6 +11,7 @@
 #include "guest/policy/cpuid_table.h"
 #include "hv/lib/errno.h"
 #include "hv/run/exit.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/vcpu_snapshot.h"
 
 #define MSR_TSC_ADJUST     0x3b
@@ -454,7 +455,8 @@ void policy_msr_read(struct vcpu *vcpu, struct vmexit *x)
         refuse(vcpu, "reads");
 }
 
-static inline bool write_answered(struct vcpu *vcpu)
+/* 0, or negative: nothing has changed. */
+static inline int write_answer(struct vcpu *vcpu)
 {
     u32 msr = (u32)vcpu->regs.gpr[RCX];
     u64 value = vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX];
@@ -463,20 +465,25 @@ static inline bool write_answered(struct vcpu *vcpu)
     if (unlikely(msr - range->first > range->last - range->first)) {
         range = writable_find(msr);
         if (!range)
-            return false;
+            return -ENXIO;
     }
-    return range->write(vcpu, msr, value) >= 0;
+    return range->write(vcpu, msr, value);
 }
 
 u32 policy_msr_write_light(struct vcpu *vcpu)
 {
-    return write_answered(vcpu) ? exit_light_done(vcpu, EXIT_MSR_WRITE) : EXIT_NOT_LIGHT;
+    return write_answer(vcpu) >= 0 ? exit_light_done(vcpu, EXIT_MSR_WRITE) : EXIT_NOT_LIGHT;
 }
 
+/* A record of the guest's (a clock, stolen time) may lie where the host has no memory yet. */
 void policy_msr_write(struct vcpu *vcpu, struct vmexit *x)
 {
-    if (write_answered(vcpu))
+    int error = write_answer(vcpu);
+
+    if (error >= 0)
         vcpu_skip(vcpu, x);
+    else if (error == -ENOMEM)
+        memory_wait(vcpu, vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX]);
     else
         refuse(vcpu, "writes");
 }

@@ -20,6 +20,7 @@ enum lock_rank {
     RANK_SCHEDULER,   /* one CPU's run queue */
     RANK_BUDGET,      /* what a capped VM has left */
     RANK_CONSOLE,     /* console rings */
+    RANK_MEMORY_WAIT, /* the row of vCPUs that wait for a frame; nothing is locked under it */
     RANK_PAGING,      /* lintel's own page tables; their pages are allocated under it */
     RANK_FRAME,       /* the frame allocator */
     RANK_LOG,         /* the log ring and the list of its sinks */

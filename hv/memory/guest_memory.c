@@ -22,14 +22,15 @@ static gfn_t gfn_of(gpa_t gpa)
 
 /*
  * Nested tables and p2m are promised like the RAM they describe (a page each per 2 MiB, if all of it is given
- * in small pages, three per GiB with the p2m's tree, and a few above, two of them for the local APIC's
- * window), so that no other VM can take what this one will need to touch its memory.
+ * in small pages, three per GiB with the p2m's tree, one per 128 MiB for what is locked, and a few above, two
+ * of them for the local APIC's window), so that no other VM can take what this one will need to touch its
+ * memory, or to give it.
  */
-#define TABLES_ABOVE 34
+#define TABLES_ABOVE 36
 
 static u64 tables_of(u64 frames)
 {
-    return 2 * (frames >> 9) + 3 * (frames >> 18) + TABLES_ABOVE;
+    return 2 * (frames >> 9) + 3 * (frames >> 18) + (frames >> 15) + TABLES_ABOVE;
 }
 
 /* Where the guest may see the list, wherever that is. */
@@ -88,11 +89,13 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
     memory->bytes = bytes;
     memory->frames_most = memory->frames;
     memory->balloon.target = guest_memory_frames_of(memory, memory->promise ? memory->promise : bytes);
-    locked_set_init(&memory->balloon.set, gfn_of(memory->regions[memory->region_count - 1].end),
-                    frame_owner_support(memory->vm));
     status = guest_memory_promise(memory, memory->balloon.target);
     if (status != 0)
         return status;
+    status = locked_set_init(&memory->balloon.set, gfn_of(memory->regions[memory->region_count - 1].end),
+                             frame_owner_support(memory->vm));
+    if (status != 0)
+        goto fail_set;
     status = p2m_init(&memory->p2m, memory->vm, frame_owner_support(memory->vm));
     if (status != 0)
         goto fail_p2m;
@@ -111,6 +114,8 @@ int guest_memory_create(struct guest_memory *memory, u64 bytes)
 fail_nested:
     p2m_destroy(&memory->p2m);
 fail_p2m:
+    locked_set_destroy(&memory->balloon.set);
+fail_set:
     frame_unpromise(frame_promised(frame_owner_support(memory->vm)), frame_owner_support(memory->vm));
     frame_unpromise(memory->balloon.target, frame_owner_guest(memory->vm));
     return status;
@@ -199,7 +204,8 @@ void guest_memory_destroy(struct guest_memory *memory)
     nested_table_destroy(&memory->nested);
     guest_memory_settle(memory);
     frames_give_back(memory);
-    balloon_forget(memory);
+    memory->balloon.locked = 0;
+    locked_set_destroy(&memory->balloon.set);
     p2m_destroy(&memory->p2m);
     frame_unpromise(frame_promised(owner), owner);
     owner = frame_owner_support(memory->vm);

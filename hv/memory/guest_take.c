@@ -92,15 +92,13 @@ void guest_memory_table_retire(void *context, hpa_t page)
     flush_request(memory);
 }
 
-void guest_memory_settle(struct guest_memory *memory)
+void guest_memory_settle_now(struct guest_memory *memory)
 {
     struct frame_list tables;
     unsigned order;
     mfn_t mfn;
     u32 debt;
 
-    if (likely(READ_ONCE(memory->retired.frames) == 0))
-        return;
     spinlock_take(memory->lock);
     tables = memory->retired;
     debt = memory->retired_debt;

@@ -23,7 +23,12 @@ void guest_memory_table_retire(void *context, hpa_t page);
  * Free retired tables, if there are any. In an exit or as work on the boot CPU, no lock held; or no vCPU
  * runs.
  */
-void guest_memory_settle(struct guest_memory *memory);
+void guest_memory_settle_now(struct guest_memory *memory);
+static inline void guest_memory_settle(struct guest_memory *memory)
+{
+    if (unlikely(READ_ONCE(memory->retired.frames) != 0))
+        guest_memory_settle_now(memory);
+}
 
 /*
  * lintel itself uses this range of the guest's RAM (a record it writes, a buffer in flight): the guest can't

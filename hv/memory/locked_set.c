@@ -8,30 +8,34 @@
 #define PAGE_BITS  (PAGE_SIZE * 8)
 #define PAGE_WORDS (PAGE_SIZE / 8)
 
-void locked_set_init(struct locked_set *set, gfn_t end, frame_owner_t owner)
+int locked_set_init(struct locked_set *set, gfn_t end, frame_owner_t owner)
 {
     *set = (struct locked_set){.count = ALIGN_UP(end, PAGE_BITS) / PAGE_BITS, .owner = owner};
+    set->pages = memory_alloc(set->count * sizeof(*set->pages), owner);
+    return set->pages ? 0 : -ENOMEM;
+}
+
+void locked_set_destroy(struct locked_set *set)
+{
+    locked_set_clear(set);
+    memory_free(set->pages, set->count * sizeof(*set->pages), set->owner);
+    *set = (struct locked_set){0};
 }
 
 void locked_set_clear(struct locked_set *set)
 {
-    if (!set->pages)
-        return;
-    for (u64 i = 0; i < set->count; i++)
-        if (set->pages[i])
-            frame_free_promised(virt_to_phys(set->pages[i]) >> PAGE_SHIFT, FRAME_ORDER_4K, set->owner);
-    memory_free(set->pages, set->count * sizeof(*set->pages), set->owner);
-    set->pages = NULL;
+    for (u64 i = 0; i < set->count; i++) {
+        if (!set->pages[i])
+            continue;
+        frame_free_promised(virt_to_phys(set->pages[i]) >> PAGE_SHIFT, FRAME_ORDER_4K, set->owner);
+        set->pages[i] = NULL;
+    }
 }
 
 int locked_set_prepare(struct locked_set *set, gfn_t gfn)
 {
     mfn_t mfn;
 
-    if (!set->pages)
-        set->pages = memory_alloc(set->count * sizeof(*set->pages), set->owner);
-    if (!set->pages)
-        return -ENOMEM;
     if (likely(set->pages[gfn / PAGE_BITS]))
         return 0;
     mfn = frame_alloc_table(set->owner);
@@ -44,7 +48,7 @@ int locked_set_prepare(struct locked_set *set, gfn_t gfn)
 /* The word with the bit of gfn; NULL: nothing was given around there. */
 static u64 *word_of(const struct locked_set *set, gfn_t gfn)
 {
-    u64 *page = set->pages && gfn / PAGE_BITS < set->count ? set->pages[gfn / PAGE_BITS] : NULL;
+    u64 *page = gfn / PAGE_BITS < set->count ? set->pages[gfn / PAGE_BITS] : NULL;
 
     return page ? &page[gfn / 64 % PAGE_WORDS] : NULL;
 }

@@ -15,9 +15,13 @@ struct locked_set {
     frame_owner_t owner;
 };
 
-/* For guest frames below end. Takes no memory yet. */
-void locked_set_init(struct locked_set *set, gfn_t end, frame_owner_t owner);
-/* Nothing is locked any more, and its memory is given back. */
+/*
+ * For guest frames below end. 0 or -ENOMEM. The first pages are there even when the host has nothing left,
+ * out of owner's promise: that is when a guest is asked for memory.
+ */
+int locked_set_init(struct locked_set *set, gfn_t end, frame_owner_t owner);
+void locked_set_destroy(struct locked_set *set);
+/* Nothing is locked any more. */
 void locked_set_clear(struct locked_set *set);
 /* Room for the bits of these frames: 0, or -ENOMEM. */
 int locked_set_prepare(struct locked_set *set, gfn_t gfn);

@@ -21,7 +21,7 @@ CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")
 CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
-CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* memory */
+CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* all */
 CONFIG_KEY("vm", "balloon.forms", basic|batch|2m, "2m", "basic, batch or 2m") /* enum balloon_forms */
 CONFIG_KEY("vm", "vcpus", 1..32, "1", "a number from 1 to 32") /* VM_VCPUS_MAX */
 CONFIG_KEY("vm", "vcpus.start", vcpu_list, "0", "numbers of vCPUs from 0 to 31 such as 0 or 0-2,5")

@@ -20,6 +20,7 @@
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
 #include "hv/operator/shutdown.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 
 #define LINES_WAITING 8
@@ -69,11 +70,14 @@ static void vm_list(struct vm *none, char *const *more)
 
         vm_times(vm, &ran, &waited);
         ms = tsc_to_ns(ran) / 1000000;
-        console_printf(
-            "%-20s %-12s %6llu MiB %6llu MiB %6u %8llu.%03llu  %s\n", vm->name, state_names[vm->state],
-            (unsigned long long)(frame_owned(frame_owner_guest(vm->index)) * PAGE_SIZE) >> 20,
-            (unsigned long long)vm->config->memory >> 20, vm->config->vcpus, (unsigned long long)ms / 1000,
-            (unsigned long long)ms % 1000, vm->state == VM_RUNNING ? "" : vm->why);
+        console_printf("%-20s %-12s %6llu MiB %6llu MiB %6u %8llu.%03llu  %s\n", vm->name,
+                       state_names[vm->state],
+                       (unsigned long long)(frame_owned(frame_owner_guest(vm->index)) * PAGE_SIZE) >> 20,
+                       (unsigned long long)vm->config->memory >> 20, vm->config->vcpus,
+                       (unsigned long long)ms / 1000, (unsigned long long)ms % 1000,
+                       vm->state != VM_RUNNING ? vm->why
+                       : memory_wait_any(vm)   ? "waits for memory"
+                                               : "");
     }
     if (!vm_count)
         console_printf(

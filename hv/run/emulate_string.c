@@ -7,6 +7,7 @@
  */
 #include "hv/lib/errno.h"
 #include "hv/run/emulate_parts.h"
+#include "hv/run/memory_wait.h"
 
 #define SEGMENT_TYPE_CODE   BIT(3)
 #define SEGMENT_TYPE_DOWN   BIT(2) /* of data: expands down */
@@ -242,6 +243,26 @@ static int element_transfer(const struct string *s)
 
 /* ---- the loop ---- */
 
+/*
+ * A device is not asked for what can't be put anywhere: RAM is given before. -EAGAIN: the vCPU waits for it,
+ * and comes back to this element.
+ */
+static int operand_give(const struct emulation *e, const struct operand *operand)
+{
+    struct guest_memory *memory = &e->vcpu->vm->memory;
+
+    for (unsigned i = 0; i < 2 && (operand->access & WALK_WRITE); i++) {
+        gpa_t gpa = operand->gpa[i];
+
+        if (operand->bytes[i] == 0 || guest_memory_at(memory, gpa) ||
+            guest_memory_fault(memory, gpa) != -ENOMEM)
+            continue;
+        memory_wait(e->vcpu, gpa);
+        return -EAGAIN;
+    }
+    return 0;
+}
+
 /* Locate both before anything happens to a device: a fault must leave no trace. */
 static int string_step(struct string *s, bool first)
 {
@@ -254,6 +275,9 @@ static int string_step(struct string *s, bool first)
     if (first && s->touched && !operand_touches(&s->source, *s->touched) &&
         !operand_touches(&s->destination, *s->touched))
         return -EAGAIN;
+    err = operand_give(s->e, &s->destination);
+    if (err)
+        return err;
     return element_transfer(s) ? -ENOTSUP : 0;
 }
 

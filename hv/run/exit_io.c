@@ -6,8 +6,10 @@
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
+#include "hv/memory/guest_take.h"
 #include "hv/run/emulate.h"
 #include "hv/run/exit.h"
+#include "hv/run/memory_wait.h"
 
 /* The guest did what nobody can carry out: where it stands and why it ends there. */
 #define stop_here(vcpu, ...)              \
@@ -134,11 +136,13 @@ void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
         return;
     if (unlikely(err == -ENXIO && guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa)))
         err = access_list(vcpu, x);
-    if (!err)
+    guest_memory_settle(&vcpu->vm->memory);
+    if (likely(!err)) {
+        memory_wait_over(vcpu);
         return;
+    }
     if (likely(err == -ENXIO))
         access_hole(vcpu, x);
     else
-        vm_stop(vcpu->vm, "vCPU %u touched gpa %#lx, and the host has no memory left for it (error %d)",
-                vcpu->index, x->fault.gpa, -err);
+        memory_wait(vcpu, x->fault.gpa);
 }

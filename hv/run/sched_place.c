@@ -67,7 +67,8 @@ static struct sched_cpu *choose_cpu(struct sched_cpu *own, const struct vcpu *vc
 
 bool may_queue(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
-    return vcpu->sched.active && !vcpu->sched.queued && cpu->running != vcpu && power_wants_turn(vcpu);
+    return vcpu->sched.active && !vcpu->sched.queued && cpu->running != vcpu && power_wants_turn(vcpu) &&
+           !READ_ONCE(vcpu->memory_wait.waits);
 }
 
 /*

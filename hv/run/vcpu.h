@@ -155,6 +155,11 @@ struct vcpu {
         u32 wanted;   /* flushes others have asked for, any CPU; */
         u32 promised; /* up to which it will do them before it enters again: vm_flush.h */
     } flush;
+    struct {
+        struct list_node node;
+        u64 ticket; /* its place in the row; 0: it has none */
+        bool waits; /* for a frame, and gets no turn */
+    } memory_wait;  /* memory_wait.h */
     u64 exits[EXIT_KIND_COUNT];
 
     struct fetch_cache fetch_cache;   /* for engines that must look at instructions */

@@ -12,6 +12,7 @@
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 #include "hv/run/vm_flush.h"
 
@@ -151,8 +152,10 @@ fail_ports:
 
 static void vcpus_halt(struct vm *vm)
 {
-    for (u32 i = 0; i < vm->vcpu_count; i++)
+    for (u32 i = 0; i < vm->vcpu_count; i++) {
         sched_vcpu_remove(vm->vcpus[i]);
+        memory_wait_cancel(vm->vcpus[i]);
+    }
 }
 
 static void vcpus_start(struct vm *vm)

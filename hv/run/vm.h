@@ -83,7 +83,7 @@ struct vm {
     struct budget budget;       /* of CPU time, all vCPUs together */
     u64 exits[EXIT_KIND_COUNT]; /* of vCPUs that are gone since the last start */
     u64 ran, waited;            /* ticks with and without a CPU, likewise */
-    struct log_limit log_limit, reset_limit;
+    struct log_limit log_limit, reset_limit, wait_limit;
 };
 
 extern struct vm *vms[VM_MAX];

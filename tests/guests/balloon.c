@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The balloon's port from end to end, as a driver and as an enemy of it: each status in its situation, batches,
- * pages of 2 MiB, what is read of memory that was given away and came back.
+ * The balloon's port from end to end, as a driver and as an enemy of it: each status in its situation,
+ * batches, pages of 2 MiB, what is read of memory that was given away and came back.
  */
 // conf: memory = 128M
 // conf: balloon.max = 64M

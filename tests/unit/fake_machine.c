@@ -7,6 +7,8 @@
 
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
+#include "hv/memory/guest_take.h"
+#include "hv/run/memory_wait.h"
 
 struct fake_machine fake;
 u8 fake_ram[FAKE_RAM] ALIGNED(4096);
@@ -45,6 +47,17 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
         return -EFAULT;
     memcpy(fake_ram + gpa, from, bytes);
     return 0;
+}
+
+void memory_wait(struct vcpu *vcpu, gpa_t gpa)
+{
+    (void)vcpu;
+    fake.waits_for = gpa;
+}
+
+void guest_memory_settle_now(struct guest_memory *memory)
+{
+    (void)memory;
 }
 
 int guest_memory_list_fault(struct guest_memory *memory, gpa_t gpa)

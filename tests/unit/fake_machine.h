@@ -27,7 +27,8 @@ struct fake_machine {
     int memory_fault;                                    /* what guest_memory_fault says about RAM */
     u64 list[512]; /* what is at FAKE_LIST, and faults that asked for it */
     unsigned list_faults;
-    int vector; /* exception injected, or -1 */
+    gpa_t waits_for; /* memory_wait's */
+    int vector;      /* exception injected, or -1 */
     u32 error_code;
     u64 address;       /* of a page fault */
     char stopped[200]; /* what vm_stop was told, or empty */

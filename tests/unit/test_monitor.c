@@ -22,6 +22,7 @@
 #include "hv/operator/monitor_memory.h"
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 #include "tests/unit/fake_engine.h"
 
@@ -166,6 +167,11 @@ void p2m_dump_command(struct vm *vm, char *const *more)
 {
     (void)more;
     note("dump %s;", vm->name);
+}
+
+bool memory_wait_any(const struct vm *vm)
+{
+    return vm->wait_limit.used != 0;
 }
 
 void balloon_command(struct vm *vm, char *const *more)
@@ -393,6 +399,10 @@ static void test_figures(void **state)
     assert_non_null(
         strstr(said, "db                   stopped           0 MiB     64 MiB      1        0.000  its disk "
                      "burnt\n"));
+    web.wait_limit.used = 1;
+    type("vm list");
+    web.wait_limit.used = 0;
+    assert_non_null(strstr(said, "1.234  waits for memory\n"));
     type("stats web");
     assert_string_equal(said, "             7  cpuid\n"
                               "            35  hlt\n"

@@ -20,6 +20,7 @@
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
 #include "hv/run/exit.h"
+#include "hv/run/memory_wait.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_guest_ram.h"
 
@@ -66,6 +67,13 @@ void vcpu_inject_fault(struct vcpu *at, u8 vector, u32 error_code)
     assert_int_equal(vector, 13);
     assert_int_equal(error_code, 0);
     faults++;
+}
+
+static gpa_t waits_for;
+void memory_wait(struct vcpu *at, gpa_t gpa)
+{
+    assert_ptr_equal(at, &vcpu);
+    waits_for = gpa;
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -32,6 +32,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/memory/memory_audit.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 #include "tests/unit/device_fakes.h"
 #include "tests/unit/fake_engine.h"
@@ -81,6 +82,12 @@ void vm_stop(struct vm *vm, const char *format, ...)
 {
     (void)vm, (void)format;
     fail_msg("the VM is stopped");
+}
+
+void memory_wait(struct vcpu *vcpu, gpa_t gpa)
+{
+    (void)vcpu, (void)gpa;
+    fail_msg("there is memory enough");
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -25,6 +25,7 @@
 #include "arch/x86/machine/fpu.h"
 #include "guest/snapshot.h"
 #include "hv/lib/errno.h"
+#include "hv/run/memory_wait.h"
 #include "tests/unit/device_fakes.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_guest_ram.h"
@@ -78,6 +79,11 @@ void vcpu_inject_fault(struct vcpu *at, u8 vector, u32 error_code)
 void vm_stop(struct vm *vm, const char *format, ...)
 {
     (void)vm, (void)format;
+}
+
+void memory_wait(struct vcpu *at, gpa_t gpa)
+{
+    (void)at, (void)gpa;
 }
 
 void log_line(enum log_level level, const char *format, ...)

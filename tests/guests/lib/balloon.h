@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The balloon's port as a driver calls it (docs/abi.md): the registers that go in, and those that come out. */
+/* The balloon's port as a driver calls it (docs/abi.md): registers that go in, and those that come out. */
 #ifndef GUESTS_LIB_BALLOON_H
 #define GUESTS_LIB_BALLOON_H
 
