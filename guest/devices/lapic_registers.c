@@ -253,10 +253,15 @@ int lapic_msr_write(struct vcpu *vcpu, u32 msr, u64 value)
     unsigned number = msr - X2APIC_FIRST;
     int error;
 
-    if (!lapic_is_x2apic(lapic) || (value & ~x2apic_writable(number)) != 0)
+    if (!lapic_is_x2apic(lapic))
+        return -EINVAL;
+    if (likely(number == LAPIC_EOI && value == 0)) {
+        lapic_end_interrupt(lapic);
+        return 0;
+    }
+    if ((value & ~x2apic_writable(number)) != 0)
         return -EINVAL;
     switch (number) {
-    case LAPIC_EOI: lapic_end_interrupt(lapic); return 0;
     case LAPIC_ICR:
         lapic->icr = value;
         lapic_send(lapic, value);

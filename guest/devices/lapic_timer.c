@@ -228,23 +228,35 @@ int lapic_deadline_read(struct vcpu *vcpu, u32 msr, u64 *value)
     return 0;
 }
 
+/* A deadline that no timer can wait for: none, one that is over or masked, or one in centuries. */
+static __attribute__((noinline)) void deadline_special(struct lapic *lapic, u64 now)
+{
+    if (lapic->deadline != 0 && timer_deadline_host(lapic, now) == now) {
+        lapic->deadline = 0;
+        lapic_raise_lvt(lapic, LVT_TIMER);
+        lapic_notify_self(lapic);
+    }
+    timer_arm(lapic, now);
+}
+
 /* Hot: a tickless kernel comes here at each timer event and each time it goes idle. */
 int lapic_deadline_write(struct vcpu *vcpu, u32 msr, u64 value)
 {
     struct lapic *lapic = lapic_of(vcpu);
     u64 now = device_now();
+    s64 ahead = (s64)(value - vcpu->tsc_offset - now);
 
     (void)msr;
     if (timer_mode(lapic) != TIMER_DEADLINE)
         return 0;
     spinlock_take(&lapic->lock);
     lapic->deadline = value;
-    if (value != 0 && timer_deadline_host(lapic, now) == now) {
-        lapic->deadline = 0;
-        lapic_raise_lvt(lapic, LVT_TIMER);
-        lapic_notify_self(lapic);
+    if (likely(ahead > 0 && value != 0 && !(lapic->lvt[LVT_TIMER] & LVT_MASKED))) {
+        lapic->expiry = now + (u64)ahead;
+        timer_set(&lapic->timer, lapic->expiry);
+    } else {
+        deadline_special(lapic, now);
     }
-    timer_arm(lapic, now);
     spinlock_release(&lapic->lock);
     return 0;
 }

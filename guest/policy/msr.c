@@ -20,6 +20,8 @@
 #define MSR_SYSENTER_ESP   0x175
 #define MSR_SYSENTER_EIP   0x176
 #define MSR_MTRR_DEFAULT   0x2ff
+#define MSR_X2APIC_FIRST   0x800u
+#define MSR_X2APIC_LAST    0x8ffu
 #define MSR_STAR           0xc0000081u
 #define MSR_LSTAR          0xc0000082u
 #define MSR_CSTAR          0xc0000083u
@@ -351,7 +353,7 @@ static const struct msr_range rows[] = {
     {0x606, 0x606, NULL, NULL, "RAPL_POWER_UNIT: no power meter"},
     {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, lapic_deadline_read, lapic_deadline_write,
         "TSC_DEADLINE: the tick of every guest"},
-    {0x800, 0x8ff, lapic_msr_read, lapic_msr_write, "x2APIC registers"},
+    {MSR_X2APIC_FIRST, MSR_X2APIC_LAST, lapic_msr_read, lapic_msr_write, "x2APIC registers"},
     {MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, kvmclock_msr_read, kvmclock_msr_write,
         "kvm-clock, the new pair (CPUID 40000001 EAX bit 3)"},
     {MSR_KVM_STEAL_TIME, MSR_KVM_STEAL_TIME, stealtime_msr_read, stealtime_msr_write,
@@ -460,8 +462,14 @@ static inline int write_answer(struct vcpu *vcpu)
 {
     u32 msr = (u32)vcpu->regs.gpr[RCX];
     u64 value = vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX];
-    const struct msr_range *range = __atomic_load_n(&recent_write, __ATOMIC_RELAXED);
+    const struct msr_range *range;
 
+    /* What kernels write with each tick and each interrupt is not looked up. */
+    if (likely(msr == MSR_TSC_DEADLINE))
+        return lapic_deadline_write(vcpu, msr, value) >= 0;
+    if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST))
+        return lapic_msr_write(vcpu, msr, value) >= 0;
+    range = __atomic_load_n(&recent_write, __ATOMIC_RELAXED);
     if (unlikely(msr - range->first > range->last - range->first)) {
         range = writable_find(msr);
         if (!range)

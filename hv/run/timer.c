@@ -121,16 +121,26 @@ void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(str
     *timer = (struct timer){.deadline = TIMER_NEVER, .fire = fire, .queue = queue};
 }
 
+/* The heap stays in order: a timer without children may become later where it is, the root sooner. */
+static bool keeps_place(const struct timer *timer, u64 deadline)
+{
+    return deadline != TIMER_NEVER &&
+           (deadline >= timer->deadline ? timer->child == NULL : timer->queue->first == timer);
+}
+
 void timer_set(struct timer *timer, u64 deadline_tsc)
 {
     struct timer_queue *queue = timer->queue;
 
     spinlock_take(&queue->lock);
-    if (timer_is_set(timer))
-        heap_remove(timer);
-    if (deadline_tsc != TIMER_NEVER) {
+    if (keeps_place(timer, deadline_tsc)) {
         timer->deadline = deadline_tsc;
-        heap_add(queue, timer);
+    } else {
+        if (timer_is_set(timer))
+            heap_remove(timer);
+        timer->deadline = deadline_tsc;
+        if (deadline_tsc != TIMER_NEVER)
+            heap_add(queue, timer);
     }
     changed(queue);
     spinlock_release(&queue->lock);
