@@ -8,10 +8,14 @@ from support import BUILD, ROOT
 
 # Not above: the project's goals, or a little more than was measured where that is far below them.
 GOALS = {'cpuid': 145, 'hypercall': 140, 'rdmsr': 145, 'pio_in': 120, 'mmio_read': 660, 'npf_fresh_page': 900,
-         'npf_fresh_page_large': 3, 'hypercall_first_foreign': 900, 'own_start': 30_000_000, 'image_text': 160 * 1024,
-         'ram_hypervisor': 5_800_000, 'p2m_lookup': 5, 'p2m_dense_gib': 2**30 // 400, 'p2m_empty_tib': 64 * 1024}
+         'npf_fresh_page_large': 3, 'hypercall_first_foreign': 900, 'lapic_eoi': 240, 'lapic_timer_set': 230,
+         'own_start': 30_000_000, 'image_text': 160 * 1024, 'ram_hypervisor': 5_800_000, 'p2m_lookup': 5,
+         'p2m_dense_gib': 2**30 // 400, 'p2m_empty_tib': 64 * 1024}
 GOALS.update({engine + ': ' + name: goal for engine in ('VMX haswell', 'SVM ryzen')
               for name, goal in (('cpuid', 90), ('hypercall', 90), ('rdmsr', 90), ('hypercall_first_foreign', 900))})
+# Not above CPUID's own minimum: neither other VMs nor other CPUs add to an exit.
+SAME = ['cpuid_8_vms', 'cpuid_32_vms', 'cpuid_8_cpus']
+REPORTED = ['ipi_round_trip', 'kick', 'cpu_on', 'tlb_shootdown_8', 'vm_switch']
 
 
 def test_figures_keep_to_their_goals(tmp_path):
@@ -22,7 +26,9 @@ def test_figures_keep_to_their_goals(tmp_path):
     figures = json.loads(output.read_text())
     above = {name: figures[name]['median'] for name, goal in GOALS.items()
              if figures[name]['median'] > goal}
+    above.update({name: figures[name]['min'] for name in SAME if figures[name]['min'] > figures['cpuid']['min']})
     assert not above, done.stdout
+    assert all(figures[name]['median'] > 0 for name in REPORTED), done.stdout
     assert figures['p2m_lookup']['median'] * 2 <= min(figures[walk]['median'] for walk in ('p2m_tree_walk', 'p2m_nested_walk'))
 
 
