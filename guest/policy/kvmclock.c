@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * kvm-clock. Every page is computed from the same origin, the TSC at which the VM started, so that the
- * pages of all vCPUs agree to the tick: that is what the stable bit promises, and why a page is written
- * once and never again until the TSC jumps. MSR exits and guest/machine.c call it, on the vCPU's own CPU
- * (or while it does not run); no lock of its own. Linux: asm/pvclock-abi.h, asm/kvm_para.h,
- * Documentation/virt/kvm/x86/msr.rst.
+ * pages of all vCPUs agree to the tick, and a page is written once and never again until the TSC jumps. The
+ * stable bit promises more: that time never steps back from one vCPU to another. MSR exits and
+ * guest/machine.c call it, on the vCPU's own CPU (or while it does not run); no lock of its own. Linux:
+ * asm/pvclock-abi.h, asm/kvm_para.h, Documentation/virt/kvm/x86/msr.rst.
  */
 #include "guest/policy/kvmclock.h"
 
@@ -66,7 +66,7 @@ int kvmclock_update(struct vcpu *vcpu)
     struct guest_memory *memory = &vcpu->vm->memory;
     struct clock_page page = {
         .tsc_timestamp = machine_of(vcpu)->start_tsc + vcpu->tsc_offset,
-        .flags = CLOCK_FLAG_STABLE,
+        .flags = tsc_unsynchronised ? 0 : CLOCK_FLAG_STABLE,
     };
     int error;
 

@@ -120,6 +120,18 @@ static void test_page(void **state)
     assert_int_equal(value, 0x2001);
 }
 
+/* The stable bit says that no vCPU reads less than another has: CPUs that disagree can't promise that. */
+static void test_stable_only_where_it_is_true(void **state)
+{
+    (void)state;
+    tsc_unsynchronised = true;
+    kvmclock_msr_write(&vcpus[0], MSR_KVM_SYSTEM_TIME_NEW, 0x2001);
+    tsc_unsynchronised = false;
+    kvmclock_msr_write(&vcpus[1], MSR_KVM_SYSTEM_TIME_NEW, 0x3001);
+    assert_int_equal(page_at(0x2000)->flags, 0);
+    assert_int_equal(page_at(0x3000)->flags, 1);
+}
+
 /* The same moment is the same time on every vCPU, whenever its page was written. */
 static void test_pages_agree(void **state)
 {
@@ -239,9 +251,11 @@ static void test_pinned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_factors),    TEST(test_page),          TEST(test_pages_agree),
-        TEST(test_tsc_jump),   TEST(test_off_and_reset), TEST(test_bad_addresses),
-        TEST(test_wall_clock), TEST(test_not_offered),   TEST(test_pinned),
+        TEST(test_factors),       TEST(test_page),
+        TEST(test_pages_agree),   TEST(test_tsc_jump),
+        TEST(test_off_and_reset), TEST(test_bad_addresses),
+        TEST(test_wall_clock),    TEST(test_not_offered),
+        TEST(test_pinned),        TEST(test_stable_only_where_it_is_true),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

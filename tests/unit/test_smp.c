@@ -223,6 +223,7 @@ static void test_all_answer(void **state)
     assert_int_equal(smp_root, 0x1234000);
     assert_true(smp_stack == 0);
     assert_non_null(strstr(said, "4 of 4 CPUs run"));
+    assert_false(tsc_unsynchronised);
 }
 
 static void test_one_alone_costs_nothing(void **state)

@@ -35,6 +35,7 @@ u64 smp_root;  /* CR3 for lintel's own tables */
 u64 smp_stack; /* 0: nobody is called */
 static u32 step;
 static const struct smp_hooks *hooks;
+bool tsc_unsynchronised;
 
 void smp_cpu_main(struct cpu *cpu);
 
@@ -119,6 +120,7 @@ static void cpu_welcome(struct cpu *cpu, const struct tsc_offset *offset)
 {
     if (!tsc_offset_synchronised(offset)) {
         cpu->tsc_offset = (u64)offset->ticks;
+        tsc_unsynchronised = true;
         log_warning("CPU %u: its time stamp counter is %lld ticks behind the boot CPU's (measured to within "
                     "%llu); lintel reckons with that.",
                     cpu->index, (long long)offset->ticks, (unsigned long long)offset->error);

@@ -39,6 +39,17 @@ static inline u64 tsc_boot_now(void)
     return tsc_to_boot(cpu_this(), read_tsc());
 }
 
+/*
+ * A CPU's counter was found apart from the boot CPU's. What CPUs make of their counters is then alike to
+ * within what was measured, and not better: read on one CPU after another, time may step back by so much.
+ * Set by smp_start.
+ */
+#ifdef LINTEL_HOST_TEST
+__attribute__((weak)) bool tsc_unsynchronised;
+#else
+extern bool tsc_unsynchronised;
+#endif
+
 /* Spin; for device start-up only. */
 void tsc_delay_us(u64 us);
 
