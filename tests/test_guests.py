@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Each tiny guest of tests/guests on each pair of engine and emulator, judged by the TAP lines on its console.
 
-On QEMU each boots alone. Bochs needs seconds to boot, so there all of them are VMs of one boot.
+On QEMU each boots alone. Bochs needs seconds to boot, so there many of them are VMs of one boot.
 """
 import pytest
 from support import Machine, emulate_command, pack_iso
-from tiny_guests import CANT, GUESTS, PAIRS, all_guests, guest, judge_guest, run_all, skip_cant, vm_name
+from tiny_guests import CANT, GUESTS, PAIRS, guest, judge_guest, run_all, skip_cant, vm_name
 
 PATIENCE_S = 90     # a guest alone needs about three seconds
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
@@ -22,18 +22,28 @@ def test_guest_alone(name, emulator):
 
 @pytest.fixture(scope='module')
 def consoles(tmp_path_factory):
-    """consoles(pair) -> name -> console, of one boot per pair."""
+    """consoles(pair) -> name -> console; each pair is booted once."""
     known = {}
+
+    def run(pair):
+        machines = []
+
+        def start(vms):
+            iso = pack_iso(tmp_path_factory.mktemp(pair), vms)
+            machines.append(Machine(emulate_command(iso, **PAIRS[pair])))
+            return machines[-1]
+
+        try:
+            return run_all(start, pair)
+        except BaseException as error:
+            return error
+        finally:
+            for machine in machines:
+                machine.end()
 
     def get(pair):
         if pair not in known:
-            machine = Machine(emulate_command(pack_iso(tmp_path_factory.mktemp(pair), all_guests(pair)), **PAIRS[pair]))
-            try:
-                known[pair] = run_all(machine)
-            except BaseException as error:
-                known[pair] = error
-            finally:
-                machine.end()
+            known[pair] = run(pair)
         if isinstance(known[pair], BaseException):
             raise known[pair]
         return known[pair]

@@ -69,11 +69,15 @@ def vm_name(name):
 CMDLINES = {'svm-bochs': {'hypercall_modes': 'no-virtual-8086'}}
 
 
-def all_guests(pair, cmdlines=None):
-    """All of them as VMs. The last one stops by a fault, which keeps the machine for the monitor."""
+# All of them together would not fit the memory of a machine.
+GUESTS_PER_BOOT = 20
+
+
+def some_guests(names, pair, cmdlines=None):
+    """These as VMs. The last one stops by a fault, which keeps the machine for the monitor."""
     words = {**CMDLINES.get(pair, {}), **(cmdlines or {})}
     return {'vm ' + vm_name(name): guest(name, **({'cmdline': words[name]} if name in words else {}))
-            for name in GUESTS + ['hole']}
+            for name in names + ['hole']}
 
 
 def judge_tap(text, pair='', name=''):
@@ -114,13 +118,22 @@ def wait_for_log(machine, *sentences, timeout=None):
         machine.expect(missing, timeout)
 
 
-def run_all(machine):
-    """Of a machine with all_guests: name -> its console. One that hangs spoils no other's result."""
+def run_all(start, pair, cmdlines=None):
+    """All of them, some per boot; start(vms) -> a machine. name -> its console."""
+    consoles = {}
+    for first in range(0, len(GUESTS), GUESTS_PER_BOOT):
+        names = GUESTS[first:first + GUESTS_PER_BOOT]
+        consoles.update(run_some(start(some_guests(names, pair, cmdlines)), names))
+    return consoles
+
+
+def run_some(machine, names):
+    """Of a machine with some_guests: name -> its console. One that hangs spoils no other's result."""
     if machine.expect(['No VM runs any more', pexpect.TIMEOUT], PATIENCE_ALL_S) is pexpect.TIMEOUT:
         to_monitor(machine)
     else:
         machine.expect(MONITOR_PROMPT)
-    consoles = {name: console_of(machine, vm_name(name)) for name in GUESTS}
+    consoles = {name: console_of(machine, vm_name(name)) for name in names}
     machine.sendline('shutdown')
     machine.wait()
     return consoles
