@@ -97,3 +97,17 @@ def test_both_engines_have_one_order(moved, sentence, tmp_path):
     done = check_floors(tmp_path)
     assert done.returncode == (1 if sentence else 0), done.stderr
     assert not sentence or sentence in done.stderr
+
+
+@pytest.mark.parametrize('compiler, options', [
+    ('gcc', ['-m64', '-mno-red-zone', '-mcmodel=kernel', '-fno-pie']), ('gcc', ['-m32']), ('clang', ['-m64']),
+], ids=['gcc-64', 'gcc-32', 'clang-64'])
+def test_kernels_of_any_kind_can_link_the_library(compiler, options, tmp_path):
+    """guest/pv is a kernel's own: plain C, no header but the freestanding ones, no function but its own."""
+    program = tmp_path / 'lintel.o'
+    subprocess.run([compiler, '-std=c99', '-pedantic', '-ffreestanding', '-O2', '-Wall', '-Wextra', '-Werror',
+                    '-fno-stack-protector', *options, '-iquote', ROOT, '-c', ROOT / 'guest/pv/lintel.c', '-o', program],
+                   check=True)
+    listed = subprocess.run(['nm', program], check=True, capture_output=True, text=True).stdout
+    unknown = [line.split()[-1] for line in listed.splitlines() if line.split()[-2] == 'U']
+    assert [name for name in unknown if name != '_GLOBAL_OFFSET_TABLE_'] == []
