@@ -5,19 +5,21 @@
  * table it ends by using a page of it as no kernel may, with the word stay it waits.
  */
 // conf: p2m = shared
-// conf: vcpus = 2
+// conf: vcpus = 4
 // conf: memory = 96M
 // conf: pages = 4k
 #include "lib/io.h"
 #include "lib/smp.h"
 #include "lib/tap.h"
 
-#define LIST      0xd0000000ul
-#define ENTRIES   (96ul << 20 >> 12)
-#define MISSING   LINTEL_P2M_MISSING
-#define UNTOUCHED 0x2000000ull /* 32 MiB: no part of this guest lies there */
-#define RACE      0x3000000ull /* 48 MiB to 80 MiB: 16 leaves */
-#define RACE_END  0x5000000ull
+#define LIST       0xd0000000ul
+#define ENTRIES    (96ul << 20 >> 12)
+#define MISSING    LINTEL_P2M_MISSING
+#define UNTOUCHED  0x2000000ull /* 32 MiB: no part of this guest lies there */
+#define RACE       0x3000000ull /* 48 MiB to 80 MiB: 16 leaves */
+#define RACE_END   0x5000000ull
+#define RACE_STEP  0x10000ull
+#define RACE_PAGES ((u32)((RACE_END - RACE) / RACE_STEP))
 
 #define IOAPIC 0xfec00000ull
 
@@ -125,39 +127,47 @@ static void attacks(void)
     ok(*(volatile u64 *)address == before, "none of this has changed it");
 }
 
-/* The other vCPU touches; this one looks, and finds them missing or a frame, and in the end a frame. */
-static volatile u64 touched;
+/* The other vCPUs touch; this one looks, and finds entries missing or a frame, and in the end a frame. */
+static u32 touched, seen_by_toucher;
 
+/* Every so many pages, each page once; what a vCPU has touched it finds itself, too. */
 static void toucher(void)
 {
-    for (u64 at = RACE; at < RACE_END; at += 0x10000) {
+    u32 others = smp_count - 1, own = smp_this()->id - 1, turn = 0;
+
+    for (u64 at = RACE; at < RACE_END; at += RACE_STEP, turn++) {
+        if (turn % others != own)
+            continue;
         *(volatile u64 *)at = at;
-        touched = at + 1;
+        __atomic_fetch_add(&seen_by_toucher, is_frame(entry_of(at)), __ATOMIC_RELAXED);
+        __atomic_fetch_add(&touched, 1, __ATOMIC_RELEASE);
     }
 }
 
 static void race(void)
 {
-    u64 wrong = 0, late = 0, seen = 0;
+    u64 wrong = 0, late = 0, latest = 0;
 
-    touched = 0;
-    smp_run(1, toucher);
-    while (touched < RACE_END - 0x10000) {
-        for (u64 at = RACE; at < RACE_END; at += 0x10000) {
+    for (unsigned cpu = 1; cpu < smp_count; cpu++)
+        smp_run(cpu, toucher);
+    while (__atomic_load_n(&touched, __ATOMIC_ACQUIRE) < RACE_PAGES) {
+        for (u64 at = RACE; at < RACE_END; at += RACE_STEP) {
             u64 entry = entry_of(at);
 
             wrong += entry != MISSING && !is_frame(entry);
         }
-        smp_yield(); /* there may be one CPU for both */
+        smp_yield(); /* there may be one CPU for all */
     }
-    smp_wait(1);
-    for (u64 at = RACE; at < RACE_END; at += 0x10000) {
+    for (unsigned cpu = 1; cpu < smp_count; cpu++)
+        smp_wait(cpu);
+    for (u64 at = RACE; at < RACE_END; at += RACE_STEP) {
         late += !is_frame(entry_of(at));
-        seen ^= entry_of(at);
+        latest = entry_of(at);
         wrong += entry_of(at + 4096) != MISSING;
     }
     ok(!wrong, "%lu entries were neither missing nor a frame", wrong);
-    ok(!late, "%lu frames of the other vCPU are not there afterwards (%lx)", late, seen);
+    ok(!late, "%lu frames of other vCPUs are not there afterwards (%lx)", late, latest);
+    ok(seen_by_toucher == RACE_PAGES, "who touched one has seen it at once: %u", seen_by_toucher);
 }
 
 static void again(void)
@@ -192,11 +202,11 @@ static void misuse(void)
 
 void guest_main(void)
 {
-    plan(2 + 11 + 1 + 7 + 10 + 2 + 9);
+    plan(2 + 11 + 1 + 7 + 10 + 3 + 9);
     smp_setup();
     smp_start_all();
     ok(lintel_has(LINTEL_FEATURE_P2M), "the operator allows it");
-    ok(smp_count == 2, "two vCPUs");
+    ok(smp_count == 4, "four vCPUs");
     refusals();
     ok(lintel_call1(LINTEL_CALL_P2M_MAP, LIST) == (s64)ENTRIES, "the list of %lu entries is at %lx", ENTRIES,
        LIST);

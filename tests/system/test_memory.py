@@ -75,14 +75,67 @@ def test_a_shared_list(pair, emulator):
     machine = emulator(conf, **PAIRS[pair])
     wait_for_log(machine, r'VM jumps: stopped: vCPU 0 jumped to rip 0xd0000000, gpa 0xd0000000, where no RAM is',
                  r'VM walks: stopped: vCPU 0 at rip 0x[0-9a-f]+ has a page table at gpa 0xd0000000, where no RAM is',
-                 'ok 42 ')
+                 'ok 43 ')
     to_monitor(machine)
     assert audit(machine, 'stays') > 0
     for name in ('stays', 'jumps', 'walks'):
         judge_tap(console_of(machine, name), pair, 'p2m_list')
     run_in_monitor(machine, 'vm reset stays')
     machine.sendline('console stays')
-    machine.expect(r'(?s)(1\.\.42\r.*ok 42 .*){2}')
+    machine.expect(r'(?s)(1\.\.43\r.*ok 43 .*){2}')
     to_monitor(machine)
     audit(machine, 'stays')
+    assert shut_down(machine) == 0
+
+
+def hole_and_top(ranges):
+    """Of a dump: what lies at 640 KiB, where RAM ends, and where RAM below 4 GiB ends if there is some above."""
+    ram = [(start, end) for start, end, kind in ranges if kind in ('given', 'RAM not given')]
+    below = max(end for start, end in ram if start < 1 << 32)
+    return kind_at(ranges, 0xa0000), below, max(end for _, end in ram)
+
+
+def test_sizes_around_the_hole(emulator):
+    """Half a GiB; more than 2 GiB by one MiB; a hole below 4 GiB with memory above it."""
+    sizes = {'half': 512, 'odd': 2049, 'high': 5000}
+    machine = emulator({'vm ' + name: guest('memory_sizes', memory='%dM' % size, cmdline='stay')
+                        for name, size in sizes.items()}, memory='8G', **PAIRS['svm-qemu'])
+    machine.expect(r'VM high: started')
+    to_monitor(machine)
+    for name, size in sizes.items():
+        while 'ok 6' not in console_of(machine, name):
+            pass
+        judge_tap(console_of(machine, name), 'svm-qemu', 'memory_sizes')
+        bytes_above = max(0, size - 3072) << 20
+        expected = ('hole', min(size, 3072) << 20, (1 << 32) + bytes_above if bytes_above else size << 20)
+        assert hole_and_top(dump(machine, name)) == expected
+        assert audit(machine, name) > 0
+    assert shut_down(machine) == 0
+
+
+def test_a_terabyte_of_which_little_is_there(emulator):
+    """1023 GiB and the hole below 4 GiB end at 1 TiB, where this CPU's addresses end; 64 MiB of it are promised."""
+    machine = emulator({'vm wide': guest('memory_sizes', memory='1023G', p2m='no', pages='4k', cmdline='stay',
+                                         **{'balloon.max': '64M'})}, memory='1G', **PAIRS['svm-qemu'])
+    machine.expect('ok 6')
+    to_monitor(machine)
+    judge_tap(console_of(machine, 'wide'), 'svm-qemu', 'memory_sizes')
+    said = run_in_monitor(machine, 'p2m dump wide')
+    assert hole_and_top(dump(machine, 'wide')) == ('hole', 3 << 30, 1 << 40)
+    assert int(re.search(r'the list takes ([0-9]+) KiB', said).group(1)) <= 2 * 64, said
+    audit(machine, 'wide')
+    assert shut_down(machine) == 0
+
+
+def test_a_shared_list_on_four_cpus(emulator):
+    """Three vCPUs touch fresh memory, each on a CPU of its own, while a fourth looks at the list: twice at once."""
+    names = ('one', 'two')
+    machine = emulator({'vm ' + name: guest('p2m_list', cmdline='stay') for name in names}, cpus=4, **PAIRS['svm-qemu'])
+    machine.expect('VM two: started')
+    to_monitor(machine)
+    for name in names:
+        while 'ok 43 ' not in console_of(machine, name):
+            pass
+        judge_tap(console_of(machine, name), 'svm-qemu', 'p2m_list')
+        assert audit(machine, name) > 0
     assert shut_down(machine) == 0
