@@ -263,22 +263,26 @@ static __attribute__((noinline)) int frame_give_unpromised(struct guest_memory *
     return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
 }
 
+/* The list has not taken the frame (status): it goes back, and what stands there already is mapped. */
+static __attribute__((noinline)) int frame_refused(struct guest_memory *memory, gpa_t gpa, mfn_t mfn, int status)
+{
+    frame_free_promised(mfn, FRAME_ORDER_4K, frame_owner_guest(memory->vm));
+    return status == -EEXIST ? mapping_restore(memory, gpa) : status;
+}
+
 /* Give one frame, p2m first. Inlined: the way of nearly all first touches. */
 static inline __attribute__((always_inline)) int frame_give(struct guest_memory *memory, gpa_t gpa)
 {
-    frame_owner_t owner = frame_owner_guest(memory->vm);
-    mfn_t mfn = frame_alloc_promised(FRAME_ORDER_4K, owner);
+    mfn_t mfn = frame_alloc_promised(FRAME_ORDER_4K, frame_owner_guest(memory->vm));
     int status;
 
     if (unlikely(mfn == MFN_INVALID))
         return frame_give_unpromised(memory, gpa);
     status = p2m_add(&memory->p2m, gfn_of(gpa), mfn);
-    if (likely(status == 0)) {
-        balloon_given(memory, &memory->balloon, gfn_of(gpa));
-        return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
-    }
-    frame_free_promised(mfn, FRAME_ORDER_4K, owner);
-    return status == -EEXIST ? mapping_restore(memory, gpa) : status;
+    if (unlikely(status != 0))
+        return frame_refused(memory, gpa, mfn, status);
+    balloon_given(memory, &memory->balloon, gfn_of(gpa));
+    return nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
 }
 
 int guest_memory_give_frame(struct guest_memory *memory, gfn_t gfn)
@@ -328,9 +332,13 @@ static __attribute__((noinline)) int largest_give(struct guest_memory *memory, g
 /* As guest_memory_is_ram, from the end: the large regions are the last. */
 static bool is_ram(const struct guest_memory *memory, gpa_t gpa)
 {
-    for (u32 i = memory->region_count; i-- > 0;)
-        if (gpa >= memory->regions[i].start)
-            return gpa < memory->regions[i].end;
+    const struct guest_region *region = memory->regions + memory->region_count;
+
+    do {
+        region--;
+        if (gpa >= region->start)
+            return gpa < region->end;
+    } while (region != memory->regions);
     return false;
 }
 

@@ -128,21 +128,30 @@ static __attribute__((noinline)) int access_list(struct vcpu *vcpu, const struct
     return 0;
 }
 
-void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
+/* Neither RAM that there is memory for nor a device. */
+static __attribute__((noinline)) void fault_special(struct vcpu *vcpu, const struct vmexit *x, int err)
 {
-    int err = guest_memory_fault(&vcpu->vm->memory, x->fault.gpa);
-
-    if (!err)
-        return;
-    if (unlikely(err == -ENXIO && guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa)))
+    if (err == -ENXIO)
         err = access_list(vcpu, x);
     guest_memory_settle(&vcpu->vm->memory);
-    if (likely(!err)) {
+    if (!err)
         memory_wait_over(vcpu);
-        return;
-    }
-    if (likely(err == -ENXIO))
+    else if (err == -ENXIO)
         access_hole(vcpu, x);
     else
         memory_wait(vcpu, x->fault.gpa);
+}
+
+void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
+{
+    int err = guest_memory_give(&vcpu->vm->memory, x->fault.gpa, SIZE_2M);
+
+    if (likely(!err)) {
+        guest_memory_settle(&READ_ONCE(vcpu->vm)->memory);
+        memory_wait_over(vcpu);
+    } else if (likely(err == -ENXIO && !guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa))) {
+        access_hole(vcpu, x);
+    } else {
+        fault_special(vcpu, x, err);
+    }
 }
