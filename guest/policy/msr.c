@@ -466,9 +466,9 @@ static inline int write_answer(struct vcpu *vcpu)
 
     /* What kernels write with each tick and each interrupt is not looked up. */
     if (likely(msr == MSR_TSC_DEADLINE))
-        return lapic_deadline_write(vcpu, msr, value) >= 0;
+        return lapic_deadline_write(vcpu, msr, value);
     if (likely(msr - MSR_X2APIC_FIRST <= MSR_X2APIC_LAST - MSR_X2APIC_FIRST))
-        return lapic_msr_write(vcpu, msr, value) >= 0;
+        return lapic_msr_write(vcpu, msr, value);
     range = __atomic_load_n(&recent_write, __ATOMIC_RELAXED);
     if (unlikely(msr - range->first > range->last - range->first)) {
         range = writable_find(msr);
