@@ -24,6 +24,7 @@
 #include "drivers/vga_text.h"
 #include "drivers/wall_clock.h"
 #include "guest/machine.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -80,6 +81,8 @@ static void consoles_start(u32 tags)
     char why[160];
 
     panic_hooks_set(&hooks);
+    if (LOCKS_CHECKED)
+        lock_check_start(current_cpu);
     descriptors_load(&cpus[0]);
     exception_init();
     exception_load();

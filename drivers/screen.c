@@ -30,7 +30,7 @@
 enum sequence { SEQUENCE_NONE, SEQUENCE_ESCAPE, SEQUENCE_PARAMETERS };
 
 static struct {
-    struct spinlock lock; /* guards all of this and the video memory */
+    struct spinlock lock; /* RANK_SINK: all of this and the video memory */
     const struct screen_output *output;
     u32 top;                             /* which of the cells' rows is the uppermost */
     u32 row;                             /* the cursor's */
@@ -77,6 +77,7 @@ static void draw_changes(void)
     size_t bytes = screen.output->columns * sizeof(struct screen_cell);
     u32 row;
 
+    lock_assert_held(&screen.lock);
     if (!screen.output->usable())
         return;
     for (row = 0; row < screen.output->rows; row++)

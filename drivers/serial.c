@@ -68,7 +68,7 @@ enum {
 #define ROUNDS_MAX 256
 
 static struct {
-    struct spinlock lock; /* guards all of this and the 16550 itself */
+    struct spinlock lock; /* RANK_SINK: all of this and the 16550 itself */
     u16 port;             /* 0: no line */
     u8 fifo;              /* bytes that an empty transmitter takes */
     u8 room;              /* bytes it still takes without being asked */
@@ -92,7 +92,7 @@ static void line_write(unsigned reg, u8 value)
     out8((u16)(line.port + reg), value);
 }
 
-/* ---------------------------------------------------------------- output; the lock is held */
+/* ---------------------------------------------------------------- output; the lock is held, or we panic */
 
 static bool transmitter_has_room(void)
 {
@@ -190,6 +190,7 @@ static void tell_dropped(void)
 
 static void start_output(void)
 {
+    lock_assert_held(&line.lock);
     if (line.by_interrupt)
         transmit();
     else
@@ -269,6 +270,7 @@ static size_t receive(char *to, size_t size)
     size_t count = 0;
     u8 status;
 
+    lock_assert_held(&line.lock);
     while (count < size && ((status = line_read(REG_LINE_STATUS)) & STATUS_RECEIVED)) {
         char c = (char)line_read(REG_DATA);
 

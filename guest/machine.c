@@ -31,6 +31,7 @@ static struct machine *machine_of(struct vm *vm)
 
 void machine_set_line(struct machine *m, unsigned line, bool level)
 {
+    lock_assert_held(&m->vm->device_lock);
     if (line == CASCADE_LINE)
         return;
     pic_set_input(&m->pic, line, level);

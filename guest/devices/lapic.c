@@ -117,6 +117,7 @@ static bool lapic_receive_fixed(struct lapic *lapic, const struct lapic_message 
 /* Lock held; INIT and SIPI are only accepted here, their effect comes without the lock. */
 static bool lapic_receive_locked(struct lapic *lapic, const struct lapic_message *message)
 {
+    lock_assert_held(&lapic->lock);
     if (!lapic_matches(lapic, message))
         return false;
     switch (message->mode) {

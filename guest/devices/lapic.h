@@ -31,7 +31,7 @@ struct lapic_vectors {
 
 struct lapic {
     struct vcpu *vcpu;
-    struct spinlock lock; /* everything below */
+    struct spinlock lock; /* RANK_LAPIC: everything below */
     struct lapic_vectors irr, isr, tmr;
     u64 base; /* the MSR */
     u32 id;

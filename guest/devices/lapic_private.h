@@ -230,7 +230,10 @@ static inline u32 lapic_x2apic_logical_id(const struct lapic *lapic)
 
 /* lapic_registers.c. Bits of each LVT entry that can be written. */
 extern const u32 lapic_lvt_writable[LVT_COUNT];
-/* Lock held; registers that only the xAPIC shows among them; -EINVAL: no such register. */
+/*
+ * Lock held, but to read what the own CPU alone changes; registers that only the xAPIC shows among them;
+ * -EINVAL: no such register.
+ */
 int lapic_register_read_xapic(struct lapic *lapic, unsigned number, u32 *value);
 /* A write of 32 bits in the window; the page is not told. Own CPU, no lock held. */
 void lapic_window_write(struct lapic *lapic, unsigned number, u32 value);

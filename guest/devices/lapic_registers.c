@@ -25,7 +25,7 @@ static u32 lapic_id_register(const struct lapic *lapic)
     return lapic_is_x2apic(lapic) ? lapic->id : lapic->id << 24;
 }
 
-/* Lock held. -EINVAL: there is no such register to read. */
+/* Lock held, but for what the own CPU alone changes. -EINVAL: there is no such register to read. */
 static int lapic_register_read(struct lapic *lapic, unsigned number, u32 *value)
 {
     switch (number) {
@@ -87,6 +87,7 @@ static void lapic_write_svr(struct lapic *lapic, u32 value)
 /* Lock held. -EINVAL: no such register to write. Those that send something come before, without the lock. */
 static int lapic_register_write(struct lapic *lapic, unsigned number, u32 value)
 {
+    lock_assert_held(&lapic->lock);
     switch (number) {
     case LAPIC_TPR:
         *lapic->tpr = value & 0xff;

@@ -69,6 +69,7 @@ static void ring_append(enum log_level level, const char *text, size_t length)
     struct record record = {.time_ns = clock_ns ? clock_ns() : 0, .length = (u16)length, .level = (u8)level};
     struct record oldest;
 
+    lock_assert(panicking || spinlock_held(&log_lock));
     while (ring_newest + sizeof(record) + length - ring_oldest > RING_SIZE) {
         ring_get(ring_oldest, &oldest, sizeof(oldest));
         ring_oldest += sizeof(oldest) + oldest.length;

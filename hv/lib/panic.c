@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/printf.h"
 
@@ -44,6 +45,8 @@ NORETURN static void die(const char *words)
 {
     char place[192];
 
+    if (LOCKS_CHECKED)
+        lock_check_end();
     log_enter_panic();
     if (__atomic_fetch_add(&panics, 1, __ATOMIC_SEQ_CST) > 0) {
         log_error("panic: within a panic: %s", words);

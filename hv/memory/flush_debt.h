@@ -79,7 +79,7 @@ static inline void flush_debt_enter(struct flush_debt *debt, u32 vcpu, const str
         (__atomic_load_n(&debt->open, __ATOMIC_ACQUIRE) | __atomic_load_n(&debt->asked, __ATOMIC_ACQUIRE)) &
         BIT(vcpu);
 
-    if (owes && !spinlock_held(lock) && !(__atomic_load_n(requests, __ATOMIC_ACQUIRE) & flush))
+    if (owes && !spinlock_is_taken(lock) && !(__atomic_load_n(requests, __ATOMIC_ACQUIRE) & flush))
         panic("vCPU %u enters the guest and owes a TLB flush", vcpu);
     __atomic_fetch_or(&debt->holders, (u32)BIT(vcpu), __ATOMIC_ACQ_REL);
 }

@@ -89,6 +89,7 @@ static void list_push(u32 index, unsigned order)
 {
     u32 next = lists[order];
 
+    lock_assert_held(&lock);
     frames[index].next = next;
     frames[index].previous = INDEX_NONE;
     frames[index].order = (u8)order;
@@ -103,6 +104,7 @@ static inline __attribute__((always_inline)) u32 list_pop(unsigned order)
 {
     u32 index = lists[order], next = frames[index].next;
 
+    lock_assert_held(&lock);
     lists[order] = next;
     if (next != INDEX_NONE)
         frames[next].previous = INDEX_NONE;
@@ -116,6 +118,7 @@ static void list_remove(u32 index, unsigned order)
 {
     struct frame *frame = &frames[index];
 
+    lock_assert_held(&lock);
     if (frame->next != INDEX_NONE)
         frames[frame->next].previous = frame->previous;
     if (frame->previous != INDEX_NONE)

@@ -233,6 +233,7 @@ static __attribute__((noinline)) int mapping_restore(struct guest_memory *memory
     u64 mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
     int status;
 
+    lock_assert_held(memory->lock);
     if (mfn == P2M_INVALID)
         return -ENOMEM;
     status = nested_map(&memory->nested, gpa & PAGE_MASK, mfn << PAGE_SHIFT, PAGE_SIZE, GUEST_ACCESS);
@@ -276,6 +277,7 @@ static inline __attribute__((always_inline)) int frame_give(struct guest_memory 
     mfn_t mfn = frame_alloc_promised(FRAME_ORDER_4K, frame_owner_guest(memory->vm));
     int status;
 
+    lock_assert_held(memory->lock);
     if (unlikely(mfn == MFN_INVALID))
         return frame_give_unpromised(memory, gpa);
     status = p2m_add(&memory->p2m, gfn_of(gpa), mfn);
@@ -301,6 +303,7 @@ static int block_give(struct guest_memory *memory, gpa_t gpa, u64 size, unsigned
     mfn_t mfn;
     int status;
 
+    lock_assert_held(memory->lock);
     if (!is_size_possible(memory, gpa, size))
         return -EAGAIN;
     mfn = from == NULL ? frame_alloc_promised(order, owner) : frame_alloc_promised_copy(order, owner, from);

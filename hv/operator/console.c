@@ -38,7 +38,7 @@ struct console {
 };
 
 static struct {
-    struct spinlock lock;
+    struct spinlock lock; /* RANK_CONSOLE: all of this, and of each console */
     struct list_node devices;
     struct console *consoles[VM_MAX]; /* by VM number */
     struct console *focus;            /* NULL: the prompt has the line */
@@ -55,6 +55,7 @@ static void devices_write(const char *text, size_t size)
 {
     struct console_device *device;
 
+    lock_assert_held(&line.lock);
     list_for_each (device, &line.devices, node) {
         device->write(device, text, size);
     }
@@ -111,6 +112,7 @@ static void ring_replay(const struct console *console)
 /* Give the line to a console, or to the prompt. */
 static void focus_set(struct console *console)
 {
+    lock_assert_held(&line.lock);
     line.focus = console;
     if (console) {
         line.last = console;

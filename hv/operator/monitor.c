@@ -35,7 +35,7 @@ struct command {
 };
 
 static struct {
-    struct spinlock lock;
+    struct spinlock lock; /* RANK_MONITOR: all of this */
     char lines[LINES_WAITING][LINE_MAX + 1];
     u32 head, tail; /* count up for ever */
 } waiting = {.lock = SPINLOCK_INIT(RANK_MONITOR)};

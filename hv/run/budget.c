@@ -17,6 +17,7 @@ static void refill(struct budget *budget, u64 now)
 {
     u64 periods;
 
+    lock_assert_held(&budget->lock);
     if (now < budget->period_end)
         return;
     periods = (now - budget->period_end) / budget->period + 1;

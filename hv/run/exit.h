@@ -31,6 +31,7 @@ extern const exit_light_fn exit_light[EXIT_KIND_COUNT];
 /* How a light answer ends: counted, as exit_dispatch counts the others. */
 static inline u32 exit_light_done(struct vcpu *vcpu, enum exit_kind kind)
 {
+    lock_assert_none();
     vcpu->exits[kind]++;
     return READ_ONCE(vcpu->requests);
 }
@@ -41,11 +42,12 @@ static inline u32 exit_light_done(struct vcpu *vcpu, enum exit_kind kind)
  */
 bool exit_prepare_entry(struct vcpu *vcpu);
 
-/* The guest is about to be entered, unless a request waits: a debug build looks for forgotten flushes. */
+/* The guest is about to be entered, unless a request waits: debug builds look for what was forgotten. */
 static inline void exit_check_entry(struct vcpu *vcpu)
 {
     struct guest_memory *memory = &vcpu->vm->memory;
 
+    lock_assert_none();
     flush_debt_enter(&memory->flush_debt, vcpu->index, memory->lock, &vcpu->requests, REQUEST_FLUSH);
 }
 

@@ -218,6 +218,7 @@ static u32 action_note(struct vcpu *vcpu, enum power_action action, u8 state, u3
 {
     struct power *power = &vcpu->power.now;
 
+    lock_assert_held(&vcpu->power.lock);
     switch (action) {
     case NMI: return REQUEST_NMI;
     case HALT: power->masked = value; return REQUEST_RESCHEDULE;
@@ -249,6 +250,7 @@ static const struct transition *transition_find(const struct vcpu *vcpu, enum po
 {
     static const struct transition overtaken = IGNORED;
 
+    lock_assert_held(&vcpu->power.lock);
     if (event == POWER_BEGUN && vcpu->power.now.due)
         return &overtaken;
     if (event == POWER_INIT && vcpu == vcpu->vm->boot_vcpu)

@@ -83,6 +83,7 @@ static void start_turn(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
     u64 again, left = budget_left(&vcpu->vm->budget, now, &again);
 
+    lock_assert_held(&cpu->lock);
     queue_take(cpu, vcpu, now);
     vcpu->sched.started = now;
     cpu->running = vcpu;
@@ -229,6 +230,7 @@ bool sched_round(void)
     struct sched_cpu *cpu = sched_this();
     struct vcpu *vcpu;
 
+    lock_assert_none();
     work_run(cpu);
     balance(cpu);
     vcpu = choose_anywhere(cpu);

@@ -60,6 +60,7 @@ static struct sched_cpu *choose_cpu(struct sched_cpu *own, const struct vcpu *vc
 {
     u32 index;
 
+    lock_assert_held(&own->lock);
     if (vcpu->sched.held || own->loaded == vcpu || (!own->running && list_empty(&own->queue)))
         return own;
     return idle_claim(vcpu_allowed(vcpu), &index) ? &sched_cpus[index] : own;
@@ -67,6 +68,7 @@ static struct sched_cpu *choose_cpu(struct sched_cpu *own, const struct vcpu *vc
 
 bool may_queue(const struct sched_cpu *cpu, const struct vcpu *vcpu)
 {
+    lock_assert_held(&cpu->lock);
     return vcpu->sched.active && !vcpu->sched.queued && cpu->running != vcpu && power_wants_turn(vcpu) &&
            !READ_ONCE(vcpu->memory_wait.waits);
 }
@@ -80,6 +82,7 @@ static bool must_look(struct sched_cpu *cpu, const struct vcpu *waiting, u64 now
     struct vcpu *running = cpu->running;
     u64 had;
 
+    lock_assert_held(&cpu->lock);
     if (!running)
         return true;
     had = running->sched.virtual_time + vcpu_weighted(running, now - running->sched.started);
@@ -248,6 +251,7 @@ static struct vcpu *surplus(const struct sched_cpu *cpu)
 {
     struct vcpu *vcpu, *best = NULL;
 
+    lock_assert_held(&cpu->lock);
     list_for_each (vcpu, &cpu->queue, sched.node)
         if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && better_cpu(cpu, vcpu))
             best = vcpu;

@@ -23,6 +23,7 @@ u64 vcpu_allowed(const struct vcpu *vcpu)
 
 void queue_insert(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
+    lock_assert_held(&cpu->lock);
     vcpu->sched.queued = true;
     vcpu->sched.queued_at = now;
     list_add_before(&cpu->queue, &vcpu->sched.node);
@@ -32,6 +33,7 @@ void queue_insert(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 
 void queue_take(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 {
+    lock_assert_held(&cpu->lock);
     vcpu->sched.queued = false;
     vcpu->sched.waited += now - vcpu->sched.queued_at;
     list_remove(&vcpu->sched.node);
@@ -42,6 +44,7 @@ void queue_take(struct sched_cpu *cpu, struct vcpu *vcpu, u64 now)
 /* How far it lies behind or before the others is kept, measured at the new CPU's time. */
 void vcpu_move(struct vcpu *vcpu, const struct sched_cpu *from, const struct sched_cpu *to)
 {
+    lock_assert_held(&from->lock);
     vcpu->sched.virtual_time += READ_ONCE(to->virtual_time) - READ_ONCE(from->virtual_time);
     WRITE_ONCE(vcpu->sched.cpu, cpu_index(to));
 }
@@ -74,6 +77,7 @@ void vcpu_catch_up(const struct sched_cpu *cpu, struct vcpu *vcpu, u64 now, u64 
 {
     u64 earliest = virtual_now(cpu, now) - vcpu_weighted(vcpu, behind);
 
+    lock_assert_held(&cpu->lock);
     if (virtual_before(vcpu->sched.virtual_time, earliest))
         vcpu->sched.virtual_time = earliest;
 }
@@ -102,6 +106,7 @@ struct vcpu *queue_choose(struct sched_cpu *from, struct sched_cpu *to, u64 now)
     struct vcpu *vcpu, *best = NULL, *sibling = NULL, *yielded = NULL;
     u64 soonest = TIMER_NEVER;
 
+    lock_assert_held(&from->lock);
     list_for_each (vcpu, &from->queue, sched.node) {
         u64 again = TIMER_NEVER;
 

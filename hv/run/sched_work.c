@@ -45,8 +45,10 @@ void work_run(struct sched_cpu *cpu)
 {
     struct sched_work *work;
 
-    while ((work = work_take(cpu)) != NULL)
+    while ((work = work_take(cpu)) != NULL) {
         work->run(work);
+        lock_assert_none();
+    }
 }
 
 /* ---------------------------------------------------------------- work that is waited for */
@@ -83,9 +85,11 @@ static void call_on(u32 index, struct call *call)
 void sched_call(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu, void *context), void *context)
 {
     struct call call = {.vcpu = vcpu, .function = function, .context = context};
-    struct sched_cpu *cpu = vcpu_cpu_take(vcpu);
+    struct sched_cpu *cpu;
 
     assert(cpu_this()->index == 0);
+    lock_assert_none();
+    cpu = vcpu_cpu_take(vcpu);
     vcpu->sched.held = true; /* it stays at this CPU, too */
     spinlock_release(&cpu->lock);
     if (cpu == sched_this())
@@ -97,6 +101,7 @@ void sched_call(struct vcpu *vcpu, void (*function)(struct vcpu *vcpu, void *con
 
 static void call_others(void (*function)(void))
 {
+    lock_assert_none();
     assert(cpu_this()->index == 0);
     for (u32 i = 1; i < cpu_count; i++) {
         struct call call = {.each = function};

@@ -94,6 +94,7 @@ static u64 earliest(const struct timer_queue *queue)
 
 static void program(struct timer_queue *queue)
 {
+    lock_assert_held(&queue->lock);
     queue->running = false;
     queue->programmed = earliest(queue);
     queue->hardware->program(queue->programmed);
@@ -102,6 +103,7 @@ static void program(struct timer_queue *queue)
 /* Lock held. */
 static void changed(struct timer_queue *queue)
 {
+    lock_assert_held(&queue->lock);
     if (queue->running || earliest(queue) == queue->programmed)
         return;
     if (queue->cpu == cpu_this()->index)
@@ -192,6 +194,7 @@ void timer_queue_run(struct timer_queue *queue, u64 now)
 
         if (timer == NULL)
             break;
+        lock_assert_none();
         timer->fire(timer);
     }
     /* Always: the one shot of the hardware may be spent, even a little before its time. */

@@ -66,7 +66,7 @@ struct vm {
     enum vm_state state;
     char why[160]; /* why it is not running */
     const struct vm_config *config;
-    struct spinlock lock;        /* RANK_VM: life cycle, memory */
+    struct spinlock lock;        /* RANK_VM: nested tables and p2m, as vCPUs and the boot CPU change them */
     struct spinlock device_lock; /* RANK_DEVICE: all devices but local APICs */
     struct guest_memory memory;
     struct vcpu *vcpus[VM_VCPUS_MAX];

@@ -78,6 +78,7 @@ void vm_flush_finish(struct vm *vm)
 {
     u32 debts = flush_debt_now(&vm->memory.flush_debt);
 
+    lock_assert_none();
     for (u32 i = 0; i < vm->vcpu_count; i++)
         flush_wait(vm->vcpus[i], &vm->memory.flush_debt);
     flush_debt_finish(&vm->memory.flush_debt, debts);

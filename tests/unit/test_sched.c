@@ -6,7 +6,7 @@
  * waits for. Guests spin, or run and halt by turns.
  */
 // sources: hv/run/sched.c hv/run/sched_place.c hv/run/sched_queue.c hv/run/sched_work.c hv/run/budget.c
-// sources: hv/run/timer.c arch/x86/machine/percpu.c
+// sources: hv/run/timer.c hv/lib/lock_check.c arch/x86/machine/percpu.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -110,7 +110,7 @@ static void resume(u32 cpu)
 static bool any_lock_held(void)
 {
     for (u32 i = 0; i < CPUS; i++)
-        if (spinlock_held(&sched_cpus[i].lock) || spinlock_held(&sched_cpus[i].timers.lock))
+        if (spinlock_is_taken(&sched_cpus[i].lock) || spinlock_is_taken(&sched_cpus[i].timers.lock))
             return true;
     return false;
 }
@@ -329,6 +329,11 @@ static void pass(u64 time)
     }
     now = end;
     settle();
+}
+
+static u32 this_cpu(void)
+{
+    return host_test_cpu;
 }
 
 static void start(u32 count)
@@ -670,6 +675,7 @@ static void test_choice(void **state)
     two = guest_make(FOR_EVER, 0, 256, 0, 0);
     other = guest_make(FOR_EVER, 0, 256, 0, 0);
     two->vcpu.vm = &one->vm;
+    spinlock_take(&cpu->lock);
     queue_insert(cpu, &one->vcpu, now);
     queue_insert(cpu, &two->vcpu, now);
     queue_insert(cpu, &other->vcpu, now);
@@ -692,6 +698,7 @@ static void test_choice(void **state)
     assert_ptr_equal(queue_choose(cpu, &sched_cpus[0], now), &one->vcpu);
     cpu->loaded = &one->vcpu;
     assert_null(queue_choose(cpu, &sched_cpus[0], now));
+    spinlock_release(&cpu->lock);
 }
 
 /* ---------------------------------------------------------------- what the boot CPU wants */
@@ -855,5 +862,6 @@ int main(void)
         cmocka_unit_test(test_storm),
     };
 
+    lock_check_start(this_cpu);
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
 }

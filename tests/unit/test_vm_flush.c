@@ -5,7 +5,7 @@
  * frame that has gone to somebody else must not be touched. Some exits take frames away, several CPUs at a
  * time, some write to guest memory by an address that they looked up, some give the CPU back.
  */
-// sources: hv/run/vm_flush.c arch/x86/machine/percpu.c
+// sources: hv/run/vm_flush.c hv/lib/lock_check.c arch/x86/machine/percpu.c
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -46,6 +46,11 @@ NORETURN void panic_at(const char *file, int line, const char *format, ...)
 {
     fprintf(stderr, "panic at %s:%d: %s\n", file, line, format);
     abort();
+}
+
+static u32 this_cpu(void)
+{
+    return host_test_cpu;
 }
 
 /* ---------------------------------------------------------------- what the scheduler does */
@@ -364,5 +369,6 @@ int main(void)
         cmocka_unit_test(test_four_cpus),
     };
 
+    lock_check_start(this_cpu);
     return cmocka_run_group_tests_name("vm_flush", tests, NULL, NULL);
 }

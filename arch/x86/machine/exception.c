@@ -15,6 +15,7 @@
 #include "arch/x86/machine/image.h"
 #include "arch/x86/machine/lapic.h"
 #include "arch/x86/machine/paging.h"
+#include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/panic.h"
 
@@ -137,6 +138,7 @@ static void unexpected_interrupt(u8 vector)
 
 static void interrupt_handle(u8 vector)
 {
+    lock_assert_none(); /* interrupts are off while one is held */
     if (vector == HOST_VECTOR_SPURIOUS)
         return;
     if (!handlers[vector].handler) {

@@ -238,6 +238,7 @@ static u64 dynamic_map(hpa_t hpa, u64 bytes, u64 bits)
 {
     u64 address = dynamic_place(hpa, bytes);
 
+    lock_assert_held(&paging_lock);
     if (!address)
         return 0;
     if (map_range(address, hpa, bytes, bits) < 0) {

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+"""The debug build on two CPUs: every tiny guest at once without a panic, and a lock out of order is one."""
+import re
+
+import pytest
+from support import ROOT
+from test_faults import SPIN, debug_build, watched  # noqa: F401: fixtures
+from tiny_guests import GUESTS, PAIRS, PLAN, RESULT, all_guests, run_all
+
+WHERE = [pytest.param(pair, marks=[pytest.mark.matrix] if pair.endswith('bochs') else []) for pair in PAIRS]
+RANK_AT = 8    # in struct spinlock, behind two words
+RANK_TIMER = len(re.findall(r'^ +RANK\(', (ROOT / 'hv/lib/lock.h').read_text(), re.M))    # the last of them
+
+
+@pytest.mark.parametrize('pair', WHERE)
+def test_all_guests_on_two_cpus(pair, emulator, debug_build):  # noqa: F811
+    """Ranks of locks, who holds them, and owed TLB flushes are looked at all the way: none is a panic. What the guests
+    measure is judged elsewhere (test_guests.py); here all share two CPUs with a slow lintel."""
+    machine = emulator(all_guests(pair), lintel=debug_build / 'lintel.elf',
+                       **{**PAIRS[pair], 'cpus': 2, 'memory': '2G'})
+    consoles = run_all(machine)
+    assert 'panic' not in machine.output
+    for name in GUESTS:
+        assert len(RESULT.findall(consoles[name])) == int(PLAN.findall(consoles[name])[-1]), consoles[name]
+
+
+def test_a_lock_out_of_order(watched, debug_build):  # noqa: F811
+    """A run queue's lock gets the rank of the timers' lock, which is taken under it when two want one CPU."""
+    machine, lintel = watched({'vm one': SPIN, 'vm two': SPIN}, debug=debug_build / 'lintel.debug',
+                              lintel=debug_build / 'lintel.elf')
+    lintel.run_to('sched_loop')
+    lintel.write(lintel.symbols['sched_cpus'] + RANK_AT, bytes([RANK_TIMER]))
+    lintel.go()
+    machine.expect(r"panic: hv/lib/lock_check\.c:\d+: a lock of rank %d \(one CPU's timer queue\) is taken by who holds "
+                   r"one of rank %d \(one CPU's timer queue\)" % (RANK_TIMER, RANK_TIMER))
+    assert machine.wait() == 1
+    assert re.search(r' by [0-9a-f]{16} sched_round', machine.output)
