@@ -114,6 +114,15 @@ static bool lapic_receive_fixed(struct lapic *lapic, const struct lapic_message 
     return true;
 }
 
+/* What a vCPU sends to itself may have been overtaken. */
+static void power_event_by(const struct lapic_message *message, struct vcpu *vcpu, enum power_event event)
+{
+    if (message->sender == vcpu)
+        power_event_self(vcpu, event, message->vector);
+    else
+        power_event(vcpu, event, message->vector, 0);
+}
+
 /* Lock held; INIT and SIPI are only accepted here, their effect comes without the lock. */
 static bool lapic_receive_locked(struct lapic *lapic, const struct lapic_message *message)
 {
@@ -123,7 +132,7 @@ static bool lapic_receive_locked(struct lapic *lapic, const struct lapic_message
     switch (message->mode) {
     case LAPIC_FIXED:
     case LAPIC_LOWEST: return lapic_receive_fixed(lapic, message);
-    case LAPIC_NMI: power_event(lapic->vcpu, POWER_NMI, 0, 0); return true;
+    case LAPIC_NMI: power_event_by(message, lapic->vcpu, POWER_NMI); return true;
     case LAPIC_EXTINT:
         lapic->extint = true;
         vcpu_wake(lapic->vcpu, REQUEST_INTERRUPT);
@@ -144,9 +153,9 @@ static bool lapic_receive(struct vcpu *vcpu, const struct lapic_message *message
     taken = lapic_receive_locked(lapic, message);
     spinlock_release(&lapic->lock);
     if (taken && message->mode == LAPIC_INIT)
-        power_event(vcpu, POWER_INIT, 0, 0);
+        power_event_by(message, vcpu, POWER_INIT);
     else if (taken && message->mode == LAPIC_STARTUP)
-        power_event(vcpu, POWER_SIPI, message->vector, 0);
+        power_event_by(message, vcpu, POWER_SIPI);
     return taken;
 }
 
@@ -249,6 +258,7 @@ void lapic_send(struct lapic *lapic, u64 icr)
         .logical = (icr & ICR_LOGICAL) != 0,
         .mode = icr >> 8 & 7,
         .vector = (u8)icr,
+        .sender = lapic->vcpu,
     };
 
     if (!icr_is_sent(icr, message.mode))

@@ -71,6 +71,7 @@ struct lapic_message {
     bool level;
     u8 mode; /* enum lapic_delivery */
     u8 vector;
+    const struct vcpu *sender; /* NULL: no vCPU */
 };
 
 /* Bind to the vCPU (sets vcpu->lapic), state as after power-on. The vCPU's CPU is known. */

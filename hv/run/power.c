@@ -245,20 +245,25 @@ static bool may_end_machine(enum power_event event, u32 value)
     return event == POWER_OFF || event == POWER_INIT || (event == POWER_HLT && value);
 }
 
-/* Lock held. What has begun is overtaken when INIT and another SIPI came meanwhile. */
-static const struct transition *transition_find(const struct vcpu *vcpu, enum power_event event)
+/*
+ * Lock held. What has begun is overtaken when INIT and another SIPI came meanwhile, what a vCPU sends to
+ * itself when it is not runnable any more.
+ */
+static const struct transition *transition_find(const struct vcpu *vcpu, enum power_event event, bool self)
 {
     static const struct transition overtaken = IGNORED;
 
     lock_assert_held(&vcpu->power.lock);
     if (event == POWER_BEGUN && vcpu->power.now.due)
         return &overtaken;
+    if (self && vcpu->power.now.state != POWER_RUNNABLE)
+        return &overtaken;
     if (event == POWER_INIT && vcpu == vcpu->vm->boot_vcpu)
         event = POWER_INIT_BOOT;
     return &transitions[event][vcpu->power.now.state];
 }
 
-int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument)
+static int event_happens(struct vcpu *vcpu, enum power_event event, bool self, u32 value, u32 argument)
 {
     const struct transition *row;
     u32 request;
@@ -266,7 +271,7 @@ int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argume
 
     spinlock_take(&vcpu->power.lock);
     before = vcpu->power.now.state;
-    row = transition_find(vcpu, event);
+    row = transition_find(vcpu, event, self);
     if (row->to != SAME)
         vcpu->power.now.state = row->to;
     request = action_note(vcpu, row->action, before, value, argument);
@@ -278,6 +283,16 @@ int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argume
     if (may_end_machine(event, value) && row->action != NOTHING)
         judge_end(vcpu->vm);
     return -row->error;
+}
+
+int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument)
+{
+    return event_happens(vcpu, event, false, value, argument);
+}
+
+void power_event_self(struct vcpu *vcpu, enum power_event event, u32 value)
+{
+    event_happens(vcpu, event, true, value, 0);
 }
 
 /* ---------------------------------------------------------------- the own CPU's part */

@@ -66,6 +66,11 @@ struct vcpu;
  * requests that come at the wrong time.
  */
 int power_event(struct vcpu *vcpu, enum power_event event, u32 value, u32 argument);
+/*
+ * The vCPU sends it to itself, by an instruction: it was runnable then. If it is no more, another CPU's event
+ * was faster and comes behind that instruction: this one has been overtaken. Own CPU.
+ */
+void power_event_self(struct vcpu *vcpu, enum power_event event, u32 value);
 
 /*
  * The one pair that reads and sets all of it. Any CPU; set: own CPU, or the vCPU has no turn. -EINVAL for

@@ -89,6 +89,12 @@ __attribute__((weak)) int power_event(struct vcpu *vcpu, enum power_event event,
     return 0;
 }
 
+void power_event_self(struct vcpu *vcpu, enum power_event event, u32 value)
+{
+    board.by_itself++;
+    power_event(vcpu, event, value, 0);
+}
+
 void console_guest_write(struct console *console, const char *text, size_t size)
 {
     (void)console;

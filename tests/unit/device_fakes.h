@@ -24,6 +24,7 @@ struct board {
     unsigned nmis[BOARD_VCPUS];
     unsigned power_offs, resets, lock_held; /* lock_held: calls that came with the device lock held */
     unsigned inits[BOARD_VCPUS], sipis[BOARD_VCPUS];
+    unsigned by_itself; /* power events that a vCPU sent to itself */
     u8 sipi_vector;
     const void *window; /* of the local APICs, shown to the CPU */
     char written[4096]; /* by the guest to its console */

@@ -281,6 +281,11 @@ static void test_startup(void **state)
     assert_int_equal(board.sipi_vector, 8);
     send(1, 0x4400);
     assert_int_equal(board.nmis[1], 1);
+    assert_int_equal(board.by_itself, 0);
+    send(0, 0x4400); /* the sender's own: it may be overtaken by what others send */
+    send(0, 0xc500);
+    send(0, 0x4608);
+    assert_int_equal(board.by_itself, 3);
     send(1, 0x4200); /* SMI, and what is reserved */
     send(1, 0x4300);
     send(1, 0x4733);

@@ -193,6 +193,35 @@ static void test_pairs(void **state)
     }
 }
 
+/*
+ * What a vCPU sends to itself: as if another one had sent it while it runs. In all other states another CPU's
+ * event came in the middle of the exit, and counts alone: an INIT of its own must not take the SIPI from it.
+ */
+static void test_pairs_of_its_own(void **state)
+{
+    static const enum power_event events[] = {POWER_INIT, POWER_INIT_BOOT, POWER_SIPI, POWER_NMI};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(events); i++) {
+        struct vcpu *vcpu = events[i] == POWER_INIT_BOOT ? boot : ap;
+        enum power_event event = events[i] == POWER_INIT_BOOT ? POWER_INIT : events[i];
+
+        for (unsigned before = 0; before < POWER_STATE_COUNT; before++) {
+            struct power was;
+            char after[8];
+
+            setup(state);
+            in_state(vcpu, before);
+            was = vcpu->power.now;
+            power_event_self(vcpu, event, 8);
+            describe(vcpu, 0, after);
+            if (before == POWER_RUNNABLE)
+                assert_string_equal(after, expected[events[i]].after[before]);
+            else
+                assert_true(memcmp(&was, &vcpu->power.now, sizeof(was)) == 0 && !vcpu->requests && !resets);
+        }
+    }
+}
+
 /* ---------------------------------------------------------------- sequences */
 
 static void linux_starts(void)
@@ -466,6 +495,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_pairs, setup),
+        cmocka_unit_test_setup(test_pairs_of_its_own, setup),
         cmocka_unit_test_setup(test_back_to_back, setup),
         cmocka_unit_test_setup(test_nmi_after_sipi, setup),
         cmocka_unit_test_setup(test_init_after_sipi, setup),
