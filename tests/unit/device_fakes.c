@@ -89,7 +89,7 @@ __attribute__((weak)) int power_event(struct vcpu *vcpu, enum power_event event,
     return 0;
 }
 
-void power_event_self(struct vcpu *vcpu, enum power_event event, u32 value)
+__attribute__((weak)) void power_event_self(struct vcpu *vcpu, enum power_event event, u32 value)
 {
     board.by_itself++;
     power_event(vcpu, event, value, 0);
