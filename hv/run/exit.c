@@ -8,6 +8,7 @@
 #include "arch/x86/machine/cpu.h"
 #include "arch/x86/machine/exception.h"
 #include "arch/x86/machine/lapic.h"
+#include "hv/memory/guest_take.h"
 #include "hv/run/hypercall.h"
 #include "hv/run/sched.h"
 #include "hv/run/vm_flush.h"
@@ -70,6 +71,8 @@ bool exit_prepare_entry(struct vcpu *vcpu)
         engine->tlb_flush(vcpu);
         flush_debt_settle(&vcpu->vm->memory.flush_debt, vcpu->index);
         fetch_cache_clear(&vcpu->fetch_cache);
+        guest_memory_settle(
+            &vcpu->vm->memory); /* a table taken out asks for a flush, so nobody looks elsewhere */
     }
     if (requests & REQUEST_NMI)
         deliver_nmi(vcpu);

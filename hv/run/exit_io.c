@@ -6,7 +6,6 @@
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
-#include "hv/memory/guest_take.h"
 #include "hv/run/emulate.h"
 #include "hv/run/exit.h"
 #include "hv/run/memory_wait.h"
@@ -133,12 +132,9 @@ static __attribute__((noinline)) void fault_special(struct vcpu *vcpu, const str
 {
     if (err == -ENXIO)
         err = access_list(vcpu, x);
-    guest_memory_settle(&vcpu->vm->memory);
-    if (!err)
-        memory_wait_over(vcpu);
-    else if (err == -ENXIO)
+    if (err == -ENXIO)
         access_hole(vcpu, x);
-    else
+    else if (err)
         memory_wait(vcpu, x->fault.gpa);
 }
 
@@ -146,12 +142,10 @@ void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)
 {
     int err = guest_memory_give(&vcpu->vm->memory, x->fault.gpa, SIZE_2M);
 
-    if (likely(!err)) {
-        guest_memory_settle(&READ_ONCE(vcpu->vm)->memory);
-        memory_wait_over(vcpu);
-    } else if (likely(err == -ENXIO && !guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa))) {
+    if (likely(!err))
+        return;
+    if (likely(err == -ENXIO && !guest_memory_in_list(&vcpu->vm->memory, x->fault.gpa)))
         access_hole(vcpu, x);
-    } else {
+    else
         fault_special(vcpu, x, err);
-    }
 }

@@ -59,9 +59,16 @@ static void tell(struct vcpu *vcpu, gpa_t gpa)
                     vm->name, vcpu->index, (unsigned long long)gpa);
 }
 
+/* The same touch, and nothing since: somebody else of its VM has taken what it was promised. */
+static bool is_again(const struct vcpu *vcpu, gpa_t gpa)
+{
+    return vcpu->memory_wait.ticket && vcpu->memory_wait.gpa == gpa &&
+           vcpu->exits[EXIT_NESTED_FAULT] - vcpu->memory_wait.faults <= 1;
+}
+
 void memory_wait(struct vcpu *vcpu, gpa_t gpa)
 {
-    bool again = vcpu->memory_wait.ticket != 0;
+    bool again = is_again(vcpu, gpa);
 
     if (!again)
         tell(vcpu, gpa);
@@ -69,6 +76,8 @@ void memory_wait(struct vcpu *vcpu, gpa_t gpa)
     spinlock_take(&waiting.lock);
     if (!again)
         vcpu->memory_wait.ticket = ++waiting.tickets;
+    vcpu->memory_wait.gpa = gpa;
+    vcpu->memory_wait.faults = vcpu->exits[EXIT_NESTED_FAULT];
     row_join(vcpu);
     WRITE_ONCE(vcpu->memory_wait.waits, true);
     spinlock_release(&waiting.lock);

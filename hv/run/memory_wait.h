@@ -16,13 +16,6 @@ void memory_wait_init(void); /* boot, once, before any VM runs */
  * where it is. Own CPU, in an exit, no lock held.
  */
 void memory_wait(struct vcpu *vcpu, gpa_t gpa);
-/* It got what it wanted: the next time it is the last again. Own CPU. */
-static inline void memory_wait_over(struct vcpu *vcpu)
-{
-    if (unlikely(vcpu->memory_wait.ticket))
-        vcpu->memory_wait.ticket = 0;
-}
-
 /* It waits no more, without having got anything: its VM ends or is reset. Boot CPU, as work. */
 void memory_wait_cancel(struct vcpu *vcpu);
 

@@ -157,7 +157,9 @@ struct vcpu {
     } flush;
     struct {
         struct list_node node;
-        u64 ticket; /* its place in the row; 0: it has none */
+        u64 ticket; /* its place in the row; 0: it never had one */
+        gpa_t gpa;  /* what it touched then, and how many faults it had had */
+        u64 faults;
         bool waits; /* for a frame, and gets no turn */
     } memory_wait;  /* memory_wait.h */
     u64 exits[EXIT_KIND_COUNT];

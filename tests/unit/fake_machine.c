@@ -31,6 +31,12 @@ int guest_memory_fault(struct guest_memory *memory, gpa_t gpa)
     return guest_memory_is_ram(memory, gpa) ? fake.memory_fault : -ENXIO;
 }
 
+int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most)
+{
+    (void)most;
+    return guest_memory_fault(memory, gpa);
+}
+
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes)
 {
     (void)memory;
