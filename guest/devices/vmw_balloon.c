@@ -97,21 +97,28 @@ static void connection_end(struct vmw_balloon *balloon)
 
 /*
  * A driver that begins has given nothing, whatever one before it had. One that offers nothing is of the time
- * before capabilities, or could not make a batch page: it gets the basic form without being told.
+ * before capabilities, and gets the basic form without being told; or it has been granted more before, and
+ * ends: Linux's then frees its pages of 2 MiB only if it is told what it could do, else it tries for ever.
  */
 static enum status start(struct call *call)
 {
     struct vmw_balloon *balloon = call->balloon;
     u32 granted = (u32)call->first & offered_capabilities(balloon);
+    bool ends;
 
     spinlock_take(call->memory->lock);
+    ends = !call->first && (balloon->granted & ~CAPABILITY_BASIC);
+    if (ends)
+        granted = balloon->granted;
     connection_end(balloon);
     balloon_forget(call->memory);
-    balloon->started = true;
-    balloon->granted = call->first ? granted : CAPABILITY_BASIC;
+    if (!ends) {
+        balloon->started = true;
+        balloon->granted = call->first ? granted : (u32)CAPABILITY_BASIC;
+    }
     balloon->asked_at = 0;
     spinlock_release(call->memory->lock);
-    if (!call->first)
+    if (!call->first && !ends)
         return STATUS_SUCCESS;
     call->vcpu->regs.gpr[RCX] = granted;
     return STATUS_SUCCESS_WITH_CAPABILITIES;

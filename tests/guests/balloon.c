@@ -121,6 +121,15 @@ static void check_connection(void)
     ok(call.rax == STATUS_SUCCESS && lock(PAGES) == STATUS_SUCCESS,
        "and so does one that knows no capabilities");
     balloon_call(BALLOON_START, BALLOON_CAN_ALL, 0);
+    lock(PAGES);
+    call = balloon_call(BALLOON_START, 0, 0);
+    ok(call.rax == STATUS_CAPABILITIES && call.rcx == 0x2e &&
+           balloon_status(BALLOON_GET_TARGET, 0, 0) == STATUS_RESET,
+       "one that had more ends by offering nothing (%lx, %lx)", call.rax, call.rcx);
+    call = balloon_call(BALLOON_START, 0, 0);
+    ok(call.rax == STATUS_SUCCESS && unlock(PAGES) == STATUS_PPN_UNLOCKED,
+       "behind it one may begin that knows none");
+    balloon_call(BALLOON_START, BALLOON_CAN_ALL, 0);
 }
 
 static void check_pages(void)
@@ -266,7 +275,7 @@ static void check_target(void)
 
 void guest_main(void)
 {
-    plan(42);
+    plan(44);
     check_other_reads();
     check_connection();
     check_ring_3();
