@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The emulator under any code, registers, segments and faulting pages: it ends, touches nothing outside RAM
- * and the device, leaves RIP alone or moves it behind the instruction, and answers with one of its three
- * results.
+ * The emulator under any code, registers, segments and faulting pages, with and without a p2m list that the
+ * guest may read: it ends, touches nothing outside RAM and the device, leaves RIP alone or moves it behind
+ * the instruction, and answers with one of its three results.
  */
 // sources: hv/run/emulate.c hv/run/emulate_string.c hv/run/emulate_alu.c hv/run/exit_io.c hv/run/decode.c
 // sources: hv/run/decode_tables.c hv/run/bus.c hv/memory/fetch_cache.c
@@ -51,11 +51,11 @@ static void port_write(struct vcpu *vcpu, void *device, u16 port, unsigned size,
     require((size == 1 || size == 2 || size == 4) && (size == 4 || value < 1u << (8 * size)));
 }
 
-/* Pointers near RAM and the device find something more often than random ones. */
+/* Pointers near RAM, the device and the guest's p2m list find something more often than random ones. */
 static u64 pointer(u32 word)
 {
     switch (word >> 30) {
-    case 0: return FAKE_DEVICE + (word & 0xfff);
+    case 0: return (word & 0x20000000 ? FAKE_LIST - 8 : FAKE_DEVICE) + (word & 0xfff);
     case 1: return word & (FAKE_RAM - 1);
     case 2: return (u64)(s64)(s32)word;
     default: return (u64)word << 32 | word;
@@ -85,13 +85,16 @@ static void build(const struct input *in)
         fake.not_present[in->not_present[i]] = in->how & 0x40;
         fake.read_only[in->read_only[i]] = in->how & 0x20;
     }
+    fake.vm.memory.list.start = FAKE_LIST;
+    fake.vm.memory.list.bytes = in->how & 0x08 ? PAGE_SIZE : 0;
     fake_state.event.type = in->how & 0x10 ? EVENT_INTERRUPT : EVENT_NONE;
     fake.vcpu.regs.rip = in->rip;
 }
 
 static void run(const struct input *in)
 {
-    struct vmexit fault = {.kind = EXIT_NESTED_FAULT, .fault = {.gpa = pointer(in->gpa)}};
+    struct vmexit fault = {.kind = EXIT_NESTED_FAULT,
+                           .fault = {.gpa = pointer(in->gpa), .access = in->io & 0x10 ? FAULT_WRITE : 0}};
     struct vmexit port = {.kind = EXIT_PORT,
                           .length = 2,
                           .io = {.port = in->port,

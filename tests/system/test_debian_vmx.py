@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Debian under the Intel engine, from power-on to a shell in which one can type, and to power-off: make run ENGINE=vmx."""
 import pytest
-from support import BUILD, GUEST, INIT_REACHED, PROMPT, QUICK, ROOT, Machine, conf_text, debian_keys, run_in_guest
+from support import (BUILD, GUEST, INIT_REACHED, PROMPT, QUICK, ROOT, Machine, conf_text, debian_keys, run_in_guest,
+                     run_in_monitor, to_monitor)
 
 
 @pytest.fixture
@@ -30,5 +31,9 @@ def test_make_run_on_vmx(make_run):
     make_run.expect(PROMPT)
     assert run_in_guest(make_run, 'echo status $?') == 'status 130\n'
     assert run_in_guest(make_run, 'dmesg | grep -c -e "cut here" -e BUG: -e Oops -e "Call Trace"') == '0\n'
+    to_monitor(make_run)
+    assert 'tree agree about' in run_in_monitor(make_run, 'p2m audit debian')
+    make_run.sendline('console debian')
+    make_run.expect(PROMPT)
     make_run.sendline('poweroff -f')
     assert make_run.wait() == 0
