@@ -81,7 +81,60 @@ static int devices_init(struct machine *m)
     return error;
 }
 
-/* As after power-on; also stops every timer. */
+/* What vm->config says, from disk0 on; each is promised all that it may need. */
+static int disk_add(struct machine *m, const struct vm_disk *disk, char *why, size_t size)
+{
+    struct block_device *device;
+    int error = block_ram_create(&disk->file, disk->bytes, frame_owner_support(m->vm->index), &device);
+    u32 number = m->disk_count;
+
+    if (error) {
+        snprintf(why, size,
+                 "disk = %s does not fit: what is written to it goes to memory, and so much is not "
+                 "left",
+                 disk->name);
+        return error;
+    }
+    m->disks[number] = virtio_blk_create(m, MACHINE_DISK_SLOT + number, number, device);
+    if (!m->disks[number]) {
+        block_close(device);
+        snprintf(why, size, "no memory is left for disk = %s", disk->name);
+        return -ENOMEM;
+    }
+    m->disk_count++;
+    log_info("VM %s: disk%u is %s, %llu KiB", m->vm->name, number, disk->name,
+             (unsigned long long)device->sectors * BLOCK_SECTOR >> 10);
+    return 0;
+}
+
+static int disks_init(struct machine *m, char *why, size_t size)
+{
+    const struct vm_config *config = m->vm->config;
+    int error = 0;
+
+    for (u32 i = 0; i < config->disk_count && !error; i++)
+        error = disk_add(m, &config->disks[i], why, size);
+    return error;
+}
+
+/* They alone touch guest memory on their own. */
+static void machine_quiet(struct vm *vm)
+{
+    struct machine *m = machine_of(vm);
+
+    for (u32 i = 0; i < m->disk_count; i++)
+        virtio_blk_reset(m->disks[i]);
+}
+
+static void machine_device_work(struct vcpu *vcpu)
+{
+    struct machine *m = machine_of(vcpu->vm);
+
+    for (u32 i = 0; i < m->disk_count; i++)
+        virtio_blk_work(m->disks[i], vcpu);
+}
+
+/* As after power-on, but for what machine_quiet has done; also stops every timer. */
 static void devices_reset(struct machine *m)
 {
     m->lapic_window_shown = false; /* the nested tables have been cleared */
@@ -174,9 +227,12 @@ static void machine_destroy(struct vm *vm)
 
     reset_proof_end(m);
     uart_destroy(&m->uart);
+    machine_quiet(vm);
     guest_memory_hide_window(&vm->memory, VCPU_APIC_WINDOW); /* its page goes with the vCPUs */
     devices_reset(m);
     sched_pass_all(); /* a timer that fires on another CPU may still be in what is freed here */
+    for (u32 i = 0; i < m->disk_count; i++)
+        virtio_blk_destroy(m->disks[i]);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;
@@ -201,7 +257,9 @@ static int machine_create(struct vm *vm, char *why, size_t size)
     error = devices_init(m);
     assert(!error); /* the buses were empty: only two devices of ours could be in each other's way */
     clocks_start(m);
-    error = machine_begin(m, why, size);
+    error = disks_init(m, why, size);
+    if (!error)
+        error = machine_begin(m, why, size);
     if (error)
         machine_destroy(vm);
     else
@@ -252,6 +310,7 @@ static void machine_power_button(struct vm *vm)
 const struct machine_ops guest_machine_ops = {
     .create = machine_create,
     .destroy = machine_destroy,
+    .quiet = machine_quiet,
     .reset = machine_reset_all,
     .interrupt_pending = lapic_interrupt_pending,
     .console_write = machine_console_write,
@@ -262,6 +321,7 @@ const struct machine_ops guest_machine_ops = {
     .vcpu_read = snapshot_read,
     .vcpu_is_possible = snapshot_is_possible,
     .vcpu_set = snapshot_set,
+    .device_work = machine_device_work,
     .vcpu_moved = machine_vcpu_moved,
     .vcpu_waited = stealtime_update,
 };

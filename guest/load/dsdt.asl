@@ -9,7 +9,8 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "LINTEL", "LINTEL", 1)
 
     Scope (\_SB)
     {
-        // Bus 0 alone, with the host bridge. Windows: ports from 0x1000, memory from MACHINE_HOLE_START.
+        // Bus 0 alone: the host bridge and virtio devices. Windows: ports from 0x1000, memory from
+        // MACHINE_HOLE_START to MACHINE_PCI_END.
         Device (PCI0)
         {
             Name (_HID, EisaId ("PNP0A03"))
@@ -23,6 +24,25 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "LINTEL", "LINTEL", 1)
                     0, 0x1000, 0xFFFF, 0, 0xF000)
                 DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
                     0, 0xC0000000, 0xFEBFFFFF, 0, 0x3EC00000)
+            })
+            // INTA of each slot: pins of the IOAPIC as pci_slot_pin says.
+            Name (_PRT, Package ()
+            {
+                Package () { 0x0001FFFF, 0, 0, 17 },
+                Package () { 0x0002FFFF, 0, 0, 18 },
+                Package () { 0x0003FFFF, 0, 0, 19 },
+                Package () { 0x0004FFFF, 0, 0, 20 },
+                Package () { 0x0005FFFF, 0, 0, 21 },
+                Package () { 0x0006FFFF, 0, 0, 22 },
+                Package () { 0x0007FFFF, 0, 0, 23 },
+                Package () { 0x0008FFFF, 0, 0, 16 },
+                Package () { 0x0009FFFF, 0, 0, 17 },
+                Package () { 0x000AFFFF, 0, 0, 18 },
+                Package () { 0x000BFFFF, 0, 0, 19 },
+                Package () { 0x000CFFFF, 0, 0, 20 },
+                Package () { 0x000DFFFF, 0, 0, 21 },
+                Package () { 0x000EFFFF, 0, 0, 22 },
+                Package () { 0x000FFFFF, 0, 0, 23 }
             })
         }
 

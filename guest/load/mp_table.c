@@ -63,6 +63,7 @@ _Static_assert(sizeof(struct mp_ioapic) == 8 && sizeof(struct mp_interrupt) == 8
 enum { KIND_INT, KIND_NMI, KIND_SMI, KIND_EXTINT };
 #define FLAGS_AS_BUS     0
 #define FLAGS_HIGH_LEVEL 0x0d /* active high, level: what the SCI is on this machine */
+#define FLAGS_LOW_LEVEL  0x0f /* active low, level: PCI's INTA */
 
 #define ISA_LINES    16
 #define CASCADE_LINE 2
@@ -126,23 +127,23 @@ static void buses_write(struct mp_writer *writer)
     entry_write(writer, &ioapic, sizeof(ioapic));
 }
 
+static void interrupt_write(struct mp_writer *writer, u16 flags, u8 bus, u8 line, unsigned pin)
+{
+    const struct mp_interrupt interrupt = {ENTRY_INTERRUPT, KIND_INT, flags, bus, line, IOAPIC_ID, (u8)pin};
+
+    entry_write(writer, &interrupt, sizeof(interrupt));
+}
+
 static void interrupts_write(struct mp_writer *writer)
 {
     /* What machine_set_line does. */
-    for (u8 line = 0; line < ISA_LINES; line++) {
-        const struct mp_interrupt interrupt = {
-            .type = ENTRY_INTERRUPT,
-            .kind = KIND_INT,
-            .flags = line == MACHINE_SCI ? FLAGS_HIGH_LEVEL : FLAGS_AS_BUS,
-            .bus = BUS_ISA,
-            .line = line,
-            .apic = IOAPIC_ID,
-            .pin = line == PIT_LINE ? PIT_PIN : line,
-        };
-
+    for (u8 line = 0; line < ISA_LINES; line++)
         if (line != CASCADE_LINE)
-            entry_write(writer, &interrupt, sizeof(interrupt));
-    }
+            interrupt_write(writer, line == MACHINE_SCI ? FLAGS_HIGH_LEVEL : FLAGS_AS_BUS, BUS_ISA, line,
+                            line == PIT_LINE ? PIT_PIN : line);
+    /* INTA of each slot: the line is slot and pin (appendix D.3). */
+    for (u8 slot = 1; slot < PCI_BUS_SLOTS; slot++)
+        interrupt_write(writer, FLAGS_LOW_LEVEL, BUS_PCI, (u8)(slot << 2), pci_slot_pin(slot));
 }
 
 /* The PIC at LINT0 of the boot CPU, NMI at everybody's LINT1. */

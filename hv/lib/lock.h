@@ -13,6 +13,7 @@
 /* The order in which locks may be taken, lowest first: RANK_MONITOR, and what its locks guard. */
 #define LOCK_RANKS(RANK)                                                                    \
     RANK(MONITOR, "the operator's line that waits for the boot CPU")                        \
+    RANK(PCI, "one PCI device of a VM, which copies guest memory under it")                 \
     RANK(VM, "one VM's nested tables and p2m")                                              \
     RANK(DEVICE, "one VM's device models, all but local APICs")                             \
     RANK(LAPIC, "one vCPU's local APIC")                                                    \

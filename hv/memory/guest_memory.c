@@ -512,3 +512,31 @@ int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes)
     }
     return 0;
 }
+
+int guest_memory_read_u16(struct guest_memory *memory, gpa_t gpa, u16 *value)
+{
+    const u16 *at;
+
+    if (gpa & 1)
+        return -EINVAL;
+    if (!is_ram(memory, gpa))
+        return -EFAULT;
+    at = readable_at(memory, gpa);
+    *value = at == NULL ? 0 : READ_ONCE(*at);
+    return 0;
+}
+
+int guest_memory_write_u16(struct guest_memory *memory, gpa_t gpa, u16 value)
+{
+    void *at;
+    int status;
+
+    if (gpa & 1)
+        return -EINVAL;
+    if (!is_ram(memory, gpa))
+        return -EFAULT;
+    status = writable_at(memory, gpa, &at);
+    if (status == 0)
+        WRITE_ONCE(*(u16 *)at, value);
+    return status;
+}

@@ -25,6 +25,12 @@ struct guest_region {
     enum guest_region_type type;
 };
 
+/* A piece of guest memory that somebody names: an element of a vector. */
+struct guest_segment {
+    gpa_t gpa;
+    u64 bytes;
+};
+
 /* Guest frames that lintel uses (guest_take.h): first to last, inclusive. */
 #define GUEST_PINS 192
 struct guest_pin {
@@ -134,6 +140,13 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
     __attribute__((nonnull));
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
+
+/*
+ * Two bytes at an even address, in one access: a vCPU that looks or writes meanwhile has all or nothing of
+ * it. As above; -EINVAL: the address is odd.
+ */
+int guest_memory_read_u16(struct guest_memory *memory, gpa_t gpa, u16 *value);
+int guest_memory_write_u16(struct guest_memory *memory, gpa_t gpa, u16 value);
 
 /*
  * Let the CPU find this page behind gpa (page aligned), where no RAM is, if `wanted` still says so under the

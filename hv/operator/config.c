@@ -27,6 +27,7 @@ struct parser {
     bool broken;                 /* the VM being described has a mistake */
     struct vm_config *vm;        /* the one being described */
     u32 given[CONFIG_KEY_COUNT]; /* line in which the section gave the key; 0: not yet */
+    u32 times[CONFIG_KEY_COUNT]; /* how often it did */
     u32 vms_begun;
     char names[VM_MAX][VM_NAME_MAX]; /* of all VMs begun, left out or not */
     u32 name_lines[VM_MAX];
@@ -80,6 +81,7 @@ static void section_defaults(struct parser *p, const char *section)
     size_t i;
 
     memset(p->given, 0, sizeof(p->given));
+    memset(p->times, 0, sizeof(p->times));
     for (i = 0; i < CONFIG_KEY_COUNT; i++)
         if (strcmp(config_keys[i].section, section) == 0 &&
             config_value_parse(&config_keys[i], span_of(config_keys[i].standard), &value))
@@ -145,6 +147,17 @@ static void balloon_check(struct parser *p, struct vm_config *vm)
                    "one of the two");
 }
 
+static void disk_resolve(struct parser *p, struct vm_disk *disk)
+{
+    p->line = disk->line;
+    if (disk->bytes)
+        return;
+    file_resolve(p, "disk", disk->name, &disk->file);
+    if (disk->file.start && !disk->file.size)
+        mistake(p, "disk = %.*s is an empty file; right would be an image, or ram:SIZE for a blank disk",
+                SHOWN(span_of(disk->name)));
+}
+
 /* The section of a VM is complete: it stays when there was no mistake in it. */
 static void vm_finish(struct parser *p)
 {
@@ -161,6 +174,8 @@ static void vm_finish(struct parser *p)
     p->line = key_line(p, "initrd");
     if (vm->initrd_name[0])
         file_resolve(p, "initrd", vm->initrd_name, &vm->initrd);
+    for (u32 i = 0; i < vm->disk_count; i++)
+        disk_resolve(p, &vm->disks[i]);
     if (!p->broken) /* else a size may be another than was meant */
         balloon_check(p, vm);
     p->line = key_line(p, "vcpus.start");
@@ -217,6 +232,7 @@ static void section_begin(struct parser *p, struct span line)
         p->hypervisor_seen = true;
         p->section = SECTION_HYPERVISOR;
         memset(p->given, 0, sizeof(p->given));
+        memset(p->times, 0, sizeof(p->times));
         return;
     }
     if (closed && span_equals(inner, "hypervisor")) {
@@ -275,6 +291,22 @@ static bool value_unquote(struct parser *p, struct span *value)
     return true;
 }
 
+static bool is_once_more_right(struct parser *p, const struct config_key *key)
+{
+    u32 *given = &p->given[key - config_keys], *times = &p->times[key - config_keys];
+    u32 most = config_key_times(key);
+
+    if (*times == most && most == 1)
+        mistake(p, "%s was given in line %u already; right would be once", key->name, *given);
+    else if (*times == most)
+        mistake(p, "%s is given once too often; right would be at most %u times", key->name, most);
+    if (*times == most)
+        return false;
+    ++*times;
+    *given = p->line;
+    return true;
+}
+
 static void assignment(struct parser *p, struct span line)
 {
     struct span text, name = span_trim(span_cut(line, '=', &text));
@@ -294,12 +326,8 @@ static void assignment(struct parser *p, struct span line)
     key = key_find(p, name);
     if (!key)
         return;
-    if (p->given[key - config_keys]) {
-        mistake(p, "%s was given in line %u already; right would be once", key->name,
-                p->given[key - config_keys]);
+    if (!is_once_more_right(p, key))
         return;
-    }
-    p->given[key - config_keys] = p->line;
     text = span_trim(text);
     if (!value_unquote(p, &text))
         return;
@@ -308,6 +336,7 @@ static void assignment(struct parser *p, struct span line)
                 text.length > VALUE_SHOWN ? "..." : "", key->right);
         return;
     }
+    value.line = p->line;
     config_value_store(p->config, p->vm, key, &value);
 }
 

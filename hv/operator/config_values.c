@@ -100,7 +100,7 @@ static bool number_parse(struct span digits, u64 *number)
     return digits.length >= 1 && digits.length <= 12;
 }
 
-bool config_size_parse(struct span size, u64 *bytes)
+static bool size_parse(struct span size, u64 least, u64 *bytes)
 {
     static const char units[] = "KMG";
     const char *unit = size.length ? strchr(units, size.at[size.length - 1]) : NULL;
@@ -113,7 +113,26 @@ bool config_size_parse(struct span size, u64 *bytes)
     if (!number_parse(size, bytes) || *bytes > MEMORY_MAX >> shift)
         return false;
     *bytes <<= shift;
-    return *bytes >= MEMORY_MIN && IS_ALIGNED(*bytes, PAGE_SIZE);
+    return *bytes >= least && IS_ALIGNED(*bytes, PAGE_SIZE);
+}
+
+bool config_size_parse(struct span size, u64 *bytes)
+{
+    return size_parse(size, MEMORY_MIN, bytes);
+}
+
+/* A file's name, or ram:SIZE; *bytes is 0 for a file. */
+static bool disk_parse(struct span disk, u64 *bytes)
+{
+    static const char ram[] = "ram:";
+    const size_t length = sizeof(ram) - 1;
+
+    *bytes = 0;
+    if (!file_is_right(disk))
+        return false;
+    if (disk.length < length || memcmp(disk.at, ram, length) != 0)
+        return true;
+    return size_parse((struct span){disk.at + length, disk.length - length}, PAGE_SIZE, bytes);
 }
 
 static bool is_range(const char *type)
@@ -180,6 +199,11 @@ static bool word_parse(struct span words, struct span word, u64 *place)
     return false;
 }
 
+u32 config_key_times(const struct config_key *key)
+{
+    return strcmp(key->type, "disk") == 0 ? VM_DISKS_MAX : 1;
+}
+
 bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value)
 {
     value->text = text;
@@ -189,6 +213,8 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
         return text.length < VM_CMDLINE_MAX;
     if (strcmp(key->type, "size") == 0)
         return config_size_parse(text, &value->number);
+    if (strcmp(key->type, "disk") == 0)
+        return disk_parse(text, &value->number);
     if (strcmp(key->type, "cpu_list") == 0)
         return cpu_list_parse(text, CPU_MAX, &value->number);
     if (strcmp(key->type, "vcpu_list") == 0)
@@ -240,6 +266,15 @@ static void store_initrd(struct target *to, const struct config_value *value)
 static void store_cmdline(struct target *to, const struct config_value *value)
 {
     span_copy(to->vm->cmdline, value->text);
+}
+
+static void store_disk(struct target *to, const struct config_value *value)
+{
+    struct vm_disk *disk = &to->vm->disks[to->vm->disk_count++];
+
+    span_copy(disk->name, value->text);
+    disk->bytes = value->number;
+    disk->line = value->line;
 }
 
 static void store_memory(struct target *to, const struct config_value *value)
@@ -330,6 +365,7 @@ static const struct {
     {"kernel.unpack", store_nothing},
     {"initrd", store_initrd},
     {"cmdline", store_cmdline},
+    {"disk", store_disk},
     {"memory", store_memory},
     {"balloon.min", store_balloon_min},
     {"balloon.max", store_balloon_max},

@@ -32,17 +32,21 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 21
+#define CONFIG_KEY_COUNT 22
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
 /*
  * A value that is right for its type: text, or a number (yes is 1; a word is its place in the list; a bit
- * per CPU).
+ * per CPU; the size of a blank disk), in the line where it stands.
  */
 struct config_value {
     struct span text;
     u64 number;
+    u32 line;
 };
+
+/* How often may a section give the key? */
+u32 config_key_times(const struct config_key *key);
 
 /* False when text is not right for the key. */
 bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value);

@@ -63,7 +63,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
 {
     u32 requests = __atomic_load_n(&vcpu->requests, __ATOMIC_ACQUIRE);
 
-    if (requests & (REQUEST_RESCHEDULE | REQUEST_POWER))
+    if (requests & (REQUEST_RESCHEDULE | REQUEST_POWER | REQUEST_DEVICE))
         return false;
     if (requests & REQUEST_FLUSH) {
         vcpu_request_done(vcpu, REQUEST_FLUSH);

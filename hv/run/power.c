@@ -306,7 +306,7 @@ bool power_wants_turn(const struct vcpu *vcpu)
         return true;
     if (state == POWER_HALTED && (requests & (REQUEST_INTERRUPT | REQUEST_NMI)))
         return true;
-    return requests & REQUEST_POWER;
+    return requests & (REQUEST_POWER | REQUEST_DEVICE);
 }
 
 /* What is due, unless the vCPU is stopped: then it waits with it. */

@@ -184,10 +184,23 @@ static bool halt_ends(struct vcpu *vcpu)
     return true;
 }
 
+/*
+ * Whatever its power state: what it asked of a device it, or another vCPU, may wait for. The device may ask
+ * for another turn, so that one comes after the other without an entry into the guest.
+ */
+static void device_turn(struct vcpu *vcpu)
+{
+    vcpu_request_done(vcpu, REQUEST_DEVICE);
+    machine->device_work(vcpu);
+    sched_take_interrupts();
+}
+
 static void run_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
     if (!READ_ONCE(vcpu->sched.active))
         return;
+    if (READ_ONCE(vcpu->requests) & REQUEST_DEVICE)
+        device_turn(vcpu);
     if (READ_ONCE(vcpu->requests) & REQUEST_POWER) {
         unload(cpu, vcpu);
         power_carry_out(vcpu);

@@ -14,7 +14,13 @@
 #ifdef LINTEL_HOST_TEST
 u64 sched_now(void);
 void sched_pause(void);
+void sched_take_interrupts(void);
 #else
+static inline void sched_take_interrupts(void)
+{
+    cpu_take_interrupts();
+}
+
 static inline void sched_pause(void)
 {
     cpu_pause();

@@ -116,6 +116,7 @@ struct vcpu_state {
 #define REQUEST_RESCHEDULE BIT(2) /* give the CPU back (time slice, work, stop) */
 #define REQUEST_FLUSH      BIT(3) /* nested translations are stale */
 #define REQUEST_POWER      BIT(4) /* its power state changed, or something is due (power.h) */
+#define REQUEST_DEVICE     BIT(5) /* a device has something to do in guest memory, at the turn's beginning */
 
 /*
  * What the CPU itself may do of the local APIC's work. The engine makes the pages, guest/devices fills them

@@ -238,6 +238,7 @@ static void vm_reset(struct vm *vm)
     int error = 0;
 
     vcpus_halt(vm);
+    machine->quiet(vm);
     guest_memory_reset(&vm->memory);
     if (vm->config->prefault) {
         error = guest_memory_prefault(&vm->memory);

@@ -31,6 +31,8 @@ struct machine_ops {
      */
     int (*create)(struct vm *vm, char *why, size_t size);
     void (*destroy)(struct vm *vm);
+    /* No device touches its memory from here on, until it is told to anew. No vCPU runs; no lock held. */
+    void (*quiet)(struct vm *vm);
     /* The same machine as after create; memory is zeroed already. */
     int (*reset)(struct vm *vm, char *why, size_t size);
     /* Is there an interrupt for this vCPU above its priority? Vector, or -1. Sets apic.tpr_threshold. */
@@ -52,6 +54,8 @@ struct machine_ops {
     void (*vcpu_set)(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
     /* The operator's wish that the guest shuts down. */
     void (*power_button)(struct vm *vm);
+    /* REQUEST_DEVICE was set for it: a device goes on. It has its CPU, outside the guest; no lock held. */
+    void (*device_work)(struct vcpu *vcpu);
     /* The vCPU comes to this CPU from another one: what belongs to it there follows. No lock held. */
     void (*vcpu_moved)(struct vcpu *vcpu);
     /* It has waited for a CPU (vcpu->sched.waited) and is about to run again. Own CPU, no lock held. */

@@ -12,6 +12,7 @@
 #define VM_VCPUS_MAX   32
 #define VM_NAME_MAX    32
 #define VM_CMDLINE_MAX 2048
+#define VM_DISKS_MAX   8
 
 enum personality { PERSONALITY_KVM, PERSONALITY_VMWARE, PERSONALITY_NONE };
 
@@ -25,11 +26,21 @@ struct boot_file {
     u64 size;
 };
 
+/* One line `disk = ...`. */
+struct vm_disk {
+    char name[128];        /* as written: of a file, or "ram:SIZE" */
+    struct boot_file file; /* start NULL: blank */
+    u64 bytes;             /* of a blank one; 0: name is a file's */
+    u32 line;
+};
+
 struct vm_config {
     char name[VM_NAME_MAX];
     char kernel_name[128], initrd_name[128]; /* as written; "" = none */
     struct boot_file kernel, initrd;         /* resolved among the modules; start NULL when missing */
     char cmdline[VM_CMDLINE_MAX];
+    struct vm_disk disks[VM_DISKS_MAX];
+    u32 disk_count;
     u64 memory;                   /* bytes, page multiple */
     u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */
     enum balloon_forms balloon_forms;

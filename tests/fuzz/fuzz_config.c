@@ -28,6 +28,11 @@ static void check(const struct vm_config *vm)
         abort();
     if (strnlen(vm->cmdline, sizeof(vm->cmdline)) == sizeof(vm->cmdline) || !pages)
         abort();
+    if (vm->disk_count > VM_DISKS_MAX)
+        abort();
+    for (u32 i = 0; i < vm->disk_count; i++)
+        if (!vm->disks[i].file.start == !vm->disks[i].bytes)
+            abort();
     if (vm->memory < 64ull << 20 || vm->memory % PAGE_SIZE || !vm->line)
         abort();
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "arch/x86/machine/percpu.h"
+#include "hv/lib/panic.h"
 #include "hv/operator/console.h"
 #include "hv/run/sched.h"
 
@@ -31,6 +32,13 @@ u64 tsc_from_ns(u64 ns)
 }
 
 /* ---- hv ---- */
+
+/* Weak: fake_memory.c has one that a test can expect. */
+__attribute__((weak)) void panic_at(const char *file, int line, const char *format, ...)
+{
+    fprintf(stderr, "panic at %s:%d: %s\n", file, line, format);
+    abort();
+}
 
 void vcpu_wake(struct vcpu *vcpu, u32 request)
 {

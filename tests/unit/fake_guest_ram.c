@@ -111,3 +111,22 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
         memcpy(ram + gpa, from, bytes);
     return error;
 }
+
+int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes)
+{
+    int error = check(memory, gpa, bytes);
+
+    if (!error)
+        memset(ram + gpa, 0, bytes);
+    return error;
+}
+
+int guest_memory_read_u16(struct guest_memory *memory, gpa_t gpa, u16 *value)
+{
+    return gpa & 1 ? -EINVAL : guest_memory_read(memory, gpa, value, 2);
+}
+
+int guest_memory_write_u16(struct guest_memory *memory, gpa_t gpa, u16 value)
+{
+    return gpa & 1 ? -EINVAL : guest_memory_write(memory, gpa, &value, 2);
+}

@@ -183,6 +183,7 @@ static void test_dsdt(void **state)
         0x47,           1, UART_PORT & 0xff, UART_PORT >> 8, UART_PORT & 0xff, UART_PORT >> 8, 8, 8, 0x22,
         1 << UART_LINE, 0};
     const u8 hole[] = {0, 0, 0, (u8)(MACHINE_HOLE_START >> 24)};
+    const u8 pci_end[] = {0xff, 0xff, (u8)((MACHINE_PCI_END - 1) >> 16), (u8)((MACHINE_PCI_END - 1) >> 24)};
     const u8 *dsdt;
 
     (void)state;
@@ -191,6 +192,13 @@ static void test_dsdt(void **state)
     assert_true(holds(dsdt, word_at(dsdt + 4), s5, sizeof(s5)));
     assert_true(holds(dsdt, word_at(dsdt + 4), uart, sizeof(uart)));
     assert_true(holds(dsdt, word_at(dsdt + 4), hole, sizeof(hole)));
+    assert_true(holds(dsdt, word_at(dsdt + 4), pci_end, sizeof(pci_end)));
+    for (u8 slot = 1; slot < PCI_BUS_SLOTS; slot++) {
+        /* _PRT: a package of slot and function, pin A, no link, the IOAPIC's pin. */
+        const u8 route[] = {0x04, 0x0c, 0xff, 0xff, slot, 0, 0, 0, 0x0a, (u8)pci_slot_pin(slot)};
+
+        assert_true(holds(dsdt, word_at(dsdt + 4), route, sizeof(route)));
+    }
 }
 
 /* iasl reads a table back; what it says of it holds none of its words of doubt. */

@@ -19,6 +19,7 @@ static unsigned said_count;
 static const struct boot_file files[] = {
     {"vmlinuz", (const u8 *)"k", 1},
     {"initrd.img", (const u8 *)"ii", 2},
+    {"empty", (const u8 *)"", 0},
 };
 
 static void hear(const char *sentence)
@@ -35,7 +36,7 @@ static void parse_bytes(const char *text, size_t size)
 
     memcpy(copy, text, size);
     said_count = 0;
-    config_parse("lintel.conf", copy, size, files, 2, &config, hear);
+    config_parse("lintel.conf", copy, size, files, 3, &config, hear);
     free(copy);
 }
 
@@ -179,11 +180,13 @@ static void test_sizes(void **state)
 }
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
-#define KEYS                                                                                           \
-    "kernel, kernel.unpack, initrd, cmdline, memory, balloon.min, balloon.max, balloon.forms, vcpus, " \
+#define KEYS                                                                                                 \
+    "kernel, kernel.unpack, initrd, cmdline, disk, memory, balloon.min, balloon.max, balloon.forms, vcpus, " \
     "vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"
+#define FILES "vmlinuz, initrd.img, empty"
+#define DISK  " is wrong; right would be the name of an image file, or ram:SIZE such as ram:64M"
 #define CPUS  " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
 /* One mistake each; text, sentence, VMs that are left. */
@@ -267,9 +270,9 @@ static const struct {
     {VM "initrd = two words\n",
      "3: vm web: initrd = two words is wrong; right would be the name of an initramfs", 0},
     {VM "initrd = other\n",
-     "3: vm web: initrd = other is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
+     "3: vm web: initrd = other is not among the boot files; right would be one of " FILES, 0},
     {"[vm web]\n\nkernel = vmlinux\n",
-     "3: vm web: kernel = vmlinux is not among the boot files; right would be one of vmlinuz, initrd.img", 0},
+     "3: vm web: kernel = vmlinux is not among the boot files; right would be one of " FILES, 0},
     {VM "memory = 128M\nballoon.max = 129M\n",
      "4: vm web: balloon.max = 129M is more than memory = 128M; right would be at most that", 0},
     {VM "memory = 128M\nballoon.min = 131076K\n",
@@ -292,6 +295,15 @@ static const struct {
     {VM "# bell \a\n", "3: vm web: byte 0x07 in column 8 is no text; right would be printable ASCII", 0},
     {"[hypervisor]\rlog = info\n" VM, "1: byte 0x0d in column 13 is no text; right would be printable ASCII",
      1},
+    {VM "disk = ram:\n", "3: vm web: disk = ram:" DISK, 0},
+    {VM "disk = ram:0\n", "3: vm web: disk = ram:0" DISK, 0},
+    {VM "disk = ram:5000\n", "3: vm web: disk = ram:5000" DISK, 0},
+    {VM "disk = ram:9999999G\n", "3: vm web: disk = ram:9999999G" DISK, 0},
+    {VM "disk = a b\n", "3: vm web: disk = a b" DISK, 0},
+    {VM "disk = ram:4K\ndisk = gone\n",
+     "4: vm web: disk = gone is not among the boot files; right would be one of " FILES, 0},
+    {VM "disk = empty\n",
+     "3: vm web: disk = empty is an empty file; right would be an image, or ram:SIZE for a blank disk", 0},
     {"\xef\xbb\xbf" VM, "1: byte 0xef in column 1 is no text; right would be printable ASCII", 1},
 };
 
@@ -316,6 +328,37 @@ static void test_mistakes(void **state)
     }
 }
 
+/* Files and blank disks, in their order; what is wrong with them is told with its line. */
+static void test_disks(void **state)
+{
+    char text[400] = VM;
+    const struct vm_config *vm = &config.vms[0];
+
+    (void)state;
+    parse(VM "disk = initrd.img\ndisk = ram:64M\ndisk = initrd.img\ndisk = ram:4K\n");
+    assert_int_equal(said_count, 0);
+    assert_int_equal(vm->disk_count, 4);
+    assert_ptr_equal(vm->disks[0].file.start, files[1].start);
+    assert_int_equal(vm->disks[0].bytes, 0);
+    assert_null(vm->disks[1].file.start);
+    assert_int_equal(vm->disks[1].bytes, 64 << 20);
+    assert_string_equal(vm->disks[1].name, "ram:64M");
+    assert_int_equal(vm->disks[2].file.size, 2);
+    assert_int_equal(vm->disks[3].bytes, 4096);
+    for (unsigned i = 0; i < VM_DISKS_MAX; i++)
+        strcat(text, "disk = ram:4K\n");
+    parse(text);
+    assert_int_equal(said_count, 0);
+    assert_int_equal(vm->disk_count, VM_DISKS_MAX);
+    strcat(text, "disk = ram:4K\n");
+    parse(text);
+    assert_int_equal(said_count, 1);
+    assert_string_equal(
+        said[0], "lintel.conf:11: vm web: disk is given once too often; right would be at most 8 times");
+    parse(VM "disk = ram:4K\n[vm b]\nkernel = vmlinuz\ndisk = ram:8K\n");
+    assert_int_equal(config.vms[1].disk_count, 1);
+}
+
 static void test_others_stay(void **state)
 {
     (void)state;
@@ -331,7 +374,7 @@ static void test_others_stay(void **state)
                         "512M or 2G, a multiple of 4K");
     assert_string_equal(
         said[1], "lintel.conf:4: vm b: kernel = gone is not among the boot files; right would be one of "
-                 "vmlinuz, initrd.img");
+                 "vmlinuz, initrd.img, empty");
 }
 
 static void test_no_files(void **state)
@@ -413,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_comment_inside_value),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_disks),
         cmocka_unit_test(test_others_stay),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_nul_byte),

@@ -81,7 +81,7 @@ static void test_processors(void **state)
         assert_int_equal(counts[0], sizes[i]);
         assert_int_equal(counts[1], 2);
         assert_int_equal(counts[2], 1);
-        assert_int_equal(counts[3], 15);
+        assert_int_equal(counts[3], 15 + PCI_BUS_SLOTS - 1);
         assert_int_equal(counts[4], 2);
         for (u32 cpu = 0; cpu < sizes[i]; cpu++) { /* the first of them is the boot processor */
             const u8 *entry = table + 44 + 20 * cpu;
@@ -109,7 +109,7 @@ static void test_lines(void **state)
     assert_int_equal(at[2], 0x20);
     assert_int_equal(at[3], 1);
     assert_int_equal(word_at(at + 4), MACHINE_IOAPIC_BASE);
-    for (at += 8; *at == 3; at += 8, line++) {
+    for (at += 8; *at == 3 && at[4] == 1; at += 8, line++) {
         u8 expected[8] = {3, 0, 0, 0, 1, 0, IOAPIC_ID, 0};
 
         line += line == 2; /* the cascade is no line */
@@ -119,6 +119,11 @@ static void test_lines(void **state)
         assert_memory_equal(at, expected, sizeof(expected));
     }
     assert_int_equal(line, 16);
+    for (u8 slot = 1; slot < PCI_BUS_SLOTS; slot++, at += 8) { /* INTA of each slot: low, level */
+        const u8 expected[8] = {3, 0, 0x0f, 0, 0, (u8)(slot << 2), IOAPIC_ID, (u8)(16 + slot % 8)};
+
+        assert_memory_equal(at, expected, sizeof(expected));
+    }
     assert_memory_equal(at, "\4\3\0\0\1\0\0\0", 8);       /* ExtINT: LINT0 of the boot CPU */
     assert_memory_equal(at + 8, "\4\1\0\0\1\0\377\1", 8); /* NMI: LINT1 of all */
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* guest/devices/pci.c: a bus with a host bridge and nothing else. */
+/* guest/devices/pci.c: a bus with a host bridge and nothing else; test_virtio_blk.c plugs a device in. */
 // sources: tests/unit/device_fakes.c hv/run/bus.c hv/run/timer.c guest/devices/acpi_pm.c
 // sources: guest/devices/calendar.c guest/devices/clock.c guest/devices/ioapic.c guest/devices/lapic.c
 // sources: guest/devices/lapic_base.c guest/devices/lapic_page.c guest/devices/lapic_registers.c
@@ -52,7 +52,12 @@ static void test_nobody_else(void **state)
     (void)state;
     assert_int_equal(config(0, 0, 1, 0), ~0u);
     assert_int_equal(config(0, 1, 0, 0), ~0u);
+    assert_int_equal(config(0, PCI_BUS_SLOTS, 0, 0), ~0u);
+    assert_int_equal(config(1, 0, 0, 0), ~0u);
     assert_int_equal(config(255, 31, 7, 0xfc), ~0u);
+    assert_int_equal(mmio_in(0, MACHINE_HOLE_START), ~0u); /* and nobody's memory */
+    mmio_out(0, MACHINE_PCI_END - 4, 0);
+    assert_int_equal(mmio_in(0, MACHINE_PCI_END - 4), ~0u);
     port_out(0xcf8, 4, 0x81000000); /* an extended register of the bridge */
     assert_int_equal(port_in(0xcfc, 4), ~0u);
     port_out(0xcf8, 4, 0); /* not enabled */

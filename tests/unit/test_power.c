@@ -286,6 +286,19 @@ static void test_init_after_sipi(void **state)
     assert_int_equal(began.where, 0x44);
 }
 
+/* A device goes on whatever the vCPU does. */
+static void test_devices_want_turns(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < POWER_STATE_COUNT; i++) {
+        in_state(ap, (enum power_state)i);
+        ap->requests = REQUEST_FLUSH;
+        assert_int_equal(power_wants_turn(ap), i == POWER_RUNNABLE);
+        ap->requests = REQUEST_DEVICE;
+        assert_true(power_wants_turn(ap));
+    }
+}
+
 static void init_comes(void)
 {
     power_event(ap, POWER_INIT, 0, 0);
@@ -494,6 +507,7 @@ static void test_reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_devices_want_turns, setup),
         cmocka_unit_test_setup(test_pairs, setup),
         cmocka_unit_test_setup(test_pairs_of_its_own, setup),
         cmocka_unit_test_setup(test_back_to_back, setup),

@@ -57,6 +57,7 @@ static struct guest {
     bool yields;
     int loaded;
     unsigned moved, told;
+    unsigned work; /* so many turns its device wants yet */
 } guests[VCPUS];
 static unsigned guest_count;
 
@@ -138,6 +139,11 @@ static void take_interrupts(u32 cpu)
     }
 }
 
+void sched_take_interrupts(void)
+{
+    take_interrupts(host_test_cpu);
+}
+
 /* In the guest, or in HLT, until something happens. */
 static void rest(u32 cpu)
 {
@@ -162,7 +168,7 @@ static void cpu_run(void)
 
 bool exit_prepare_entry(struct vcpu *vcpu)
 {
-    if (READ_ONCE(vcpu->requests) & REQUEST_RESCHEDULE)
+    if (READ_ONCE(vcpu->requests) & (REQUEST_RESCHEDULE | REQUEST_DEVICE))
         return false;
     vcpu_request_done(vcpu, REQUEST_INTERRUPT);
     return true;
@@ -170,7 +176,7 @@ bool exit_prepare_entry(struct vcpu *vcpu)
 
 bool power_wants_turn(const struct vcpu *vcpu)
 {
-    return vcpu->power.now.state == POWER_RUNNABLE || (vcpu->requests & REQUEST_INTERRUPT);
+    return vcpu->power.now.state == POWER_RUNNABLE || (vcpu->requests & (REQUEST_INTERRUPT | REQUEST_DEVICE));
 }
 
 void power_carry_out(struct vcpu *vcpu)
@@ -261,8 +267,30 @@ static void vcpu_waited(struct vcpu *vcpu)
     guest_of(vcpu)->told++;
 }
 
-static const struct machine_ops test_machine = {
-    .interrupt_pending = interrupt_pending, .vcpu_moved = vcpu_moved, .vcpu_waited = vcpu_waited};
+static void work_ask(struct vcpu *vcpu)
+{
+    vcpu_request(vcpu, REQUEST_DEVICE);
+    sched_vcpu_wake(vcpu);
+}
+
+/* Each share takes half a millisecond. */
+static void device_work(struct vcpu *vcpu)
+{
+    struct guest *guest = guest_of(vcpu);
+
+    assert_ptr_equal(sched_this()->running, vcpu);
+    assert_false(any_lock_held());
+    machines[host_test_cpu].until = now + MS / 2;
+    rest(host_test_cpu);
+    machines[host_test_cpu].until = TIMER_NEVER;
+    if (--guest->work)
+        work_ask(vcpu);
+}
+
+static const struct machine_ops test_machine = {.interrupt_pending = interrupt_pending,
+                                                .vcpu_moved = vcpu_moved,
+                                                .vcpu_waited = vcpu_waited,
+                                                .device_work = device_work};
 const struct machine_ops *machine = &test_machine;
 static const struct engine_ops test_engine = {.vcpu_run = guest_run};
 const struct engine_ops *engine = &test_engine;
@@ -663,6 +691,29 @@ static void test_yield(void **state)
     assert_true(one->told > 10000);
 }
 
+/* A device that goes on for a vCPU that halts, or is off, takes turns of its own, and others have theirs. */
+static void test_device_work(void **state)
+{
+    struct guest *guest, *other;
+
+    (void)state;
+    start(1);
+    guest = guest_add(MS, FOR_EVER, 256, 0, 0);
+    other = spinner(256);
+    pass(10 * MS);
+    assert_int_equal(guest->vcpu.power.now.state, POWER_HALTED);
+    guest->vcpu.power.now.state = POWER_STOPPED;
+    guest->work = 200; /* 100 ms */
+    work_ask(&guest->vcpu);
+    pass(100 * MS);
+    assert_true(guest->work > 80 && guest->work < 120);
+    assert_about(ran(other), 60 * MS, 15);
+    pass(100 * MS);
+    assert_int_equal(guest->work, 0);
+    assert_false(guest->vcpu.requests & REQUEST_DEVICE);
+    assert_int_equal(guest->loaded, NOT_LOADED); /* no turn was for the guest */
+}
+
 /* Who is taken out of a queue, by hand: CPU 3 does not run. */
 static void test_choice(void **state)
 {
@@ -855,6 +906,7 @@ int main(void)
         cmocka_unit_test(test_three_on_two),
         cmocka_unit_test(test_woken_goes_to_an_idle_cpu),
         cmocka_unit_test(test_yield),
+        cmocka_unit_test(test_device_work),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_call),
         cmocka_unit_test(test_remove),

@@ -14,6 +14,7 @@ SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
 MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
+TIMES = {'disk': 8}     # keys that may repeat, and how often
 CPU_MAX = 64
 VCPUS_MAX = 32
 
@@ -21,7 +22,7 @@ VCPUS_MAX = 32
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
+    type: str       # file, disk, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -34,6 +35,7 @@ KEYS = [
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
+    Key('vm', 'disk', 'disk', '', 'the name of an image file, or ram:SIZE such as ram:64M'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
@@ -72,6 +74,7 @@ class Section(NamedTuple):
     vm: str
     line: int
     values: dict    # key name -> (value, line); a wrong value is None
+    repeated: list  # (key name, value, line) of keys that may repeat
 
 
 def size_of(value):
@@ -83,9 +86,15 @@ def size_text(size):
     return '%dM' % (size >> 20) if size % (1 << 20) == 0 else '%dK' % (size >> 10)
 
 
-def size_is_right(value):
+def size_is_right(value, least=MEMORY_MIN):
     size = size_of(value)
-    return MEMORY_MIN <= size <= MEMORY_MAX and size % 4096 == 0
+    return least <= size <= MEMORY_MAX and size % 4096 == 0
+
+
+def disk_is_right(value):
+    if not FILE.match(value):
+        return False
+    return not value.startswith('ram:') or size_is_right(value[4:], 4096)
 
 
 def cpu_list_is_right(value, most=CPU_MAX):
@@ -96,6 +105,7 @@ def cpu_list_is_right(value, most=CPU_MAX):
 def is_right(key, value):
     checks = {
         'file': FILE.match,
+        'disk': disk_is_right,
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
         'cpu_list': cpu_list_is_right,
@@ -130,7 +140,7 @@ class Parser:
         self.errors.append('%s:%d: %s%s' % (self.name, number or self.number, 'vm %s: ' % vm if vm else '', sentence))
 
     def begin(self, kind, vm=''):
-        self.sections.append(Section(kind, vm, self.number, {}))
+        self.sections.append(Section(kind, vm, self.number, {}, []))
 
     def section(self, line):
         inner = line[1:-1].strip() if line.endswith(']') else ''
@@ -170,9 +180,17 @@ class Parser:
         if not key:
             known = ', '.join(key.name for key in KEYS if key.section == section.kind)
             return self.error('there is no key "%s"; right would be one of %s' % (name, known))
+        if name in TIMES:
+            return self.repeat(section, key, value)
         if name in section.values:
             return self.error('%s was given in line %d already; right would be once' % (name, section.values[name][1]))
         section.values[name] = (self.value(key, value), self.number)
+        return None
+
+    def repeat(self, section, key, value):
+        if sum(name == key.name for name, _, _ in section.repeated) == TIMES[key.name]:
+            return self.error('%s is given once too often; right would be at most %d times' % (key.name, TIMES[key.name]))
+        section.repeated.append((key.name, self.value(key, value), self.number))
         return None
 
     def value(self, key, text):
@@ -237,6 +255,9 @@ class Parser:
                 if value:
                     unpack = key == 'kernel' and section.values.get('kernel.unpack', ('no', 0))[0] == 'yes'
                     yield Reference(key, value, unpack, '%s:%d: vm %s' % (self.name, line, section.vm))
+            for key, value, line in section.repeated:
+                if value and not value.startswith('ram:'):
+                    yield Reference(key, value, False, '%s:%d: vm %s' % (self.name, line, section.vm))
 
 
 def parse(name, data):

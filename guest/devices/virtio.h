@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtio 1.x device on the PCI bus, without what it is for: registers, features, queues, interrupts by
+ * MSI-X or INTA. The device behind it (virtio_blk.c) serves the queues. pci.lock everywhere. Virtio 1.1, 4.1;
+ * layouts: linux/virtio_pci.h.
+ */
+#ifndef GUEST_DEVICES_VIRTIO_H
+#define GUEST_DEVICES_VIRTIO_H
+
+#include "guest/devices/msix.h"
+#include "guest/devices/virtio_ring.h"
+#include "hv/lib/log.h"
+
+#define VIRTIO_QUEUES_MAX (MSIX_VECTORS_MAX - 1)
+
+struct virtio;
+
+struct virtio_ops {
+    u16 type;        /* VIRTIO_ID_* */
+    u16 class;       /* PCI's */
+    u64 features;    /* offered beside those of the transport, by bit */
+    u32 queue_count; /* at most VIRTIO_QUEUES_MAX */
+    /* The driver, on this vCPU, has put chains into a queue, which may be used. */
+    void (*notify)(struct virtio *virtio, struct vcpu *vcpu, unsigned queue);
+    /* Forget all that came of the queues. False: some of it goes on; virtio_reset_end follows. */
+    bool (*reset)(struct virtio *virtio);
+};
+
+struct virtio {
+    struct pci_device pci;
+    const struct virtio_ops *ops;
+    const char *name;   /* for messages */
+    const void *config; /* what the device's own registers hold; read only */
+    u32 config_size;
+    struct msix msix;
+    u64 offered, accepted;               /* features */
+    u32 offered_select, accepted_select; /* which half of them the registers show */
+    u16 config_vector, queue_select;
+    u8 status, isr;
+    bool resetting; /* the driver wants a reset, and something still goes on */
+    struct virtq queues[VIRTIO_QUEUES_MAX];
+    struct log_limit log_limit;
+};
+
+/* Plug it into a slot. No vCPU runs. */
+void virtio_init(struct virtio *virtio, struct machine *machine, unsigned slot, const struct virtio_ops *ops);
+/* As after power-on. Nothing of the queues goes on. */
+void virtio_power_on(struct virtio *virtio);
+/* What went on at reset has ended. */
+void virtio_reset_end(struct virtio *virtio);
+
+/* May chains be taken from the queue and its memory be written? */
+bool virtio_is_usable(const struct virtio *virtio, unsigned queue);
+/* Show what was given back, and interrupt the driver if it wants that. */
+void virtio_show(struct virtio *virtio, unsigned queue);
+/* The driver broke the rules: "its driver `why`". No queue is served any more until it resets the device. */
+void virtio_fail(struct virtio *virtio, const char *why);
+
+static inline bool virtio_has(const struct virtio *virtio, unsigned feature)
+{
+    return virtio->accepted >> feature & 1;
+}
+
+#endif
