@@ -199,6 +199,12 @@ INIT_FILES := $(sort $(shell find tests/initramfs -type f 2>/dev/null))
 $(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@ $(GUEST_PROGRAMS)
 
+# The same files as a disk, for root=/dev/vda.
+$(GUEST)/root.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mkinitramfs $(INIT_FILES) \
+		| $(SHARED)/.packages-test
+	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs --ext4 24M -o $@ \
+	 $(GUEST_PROGRAMS)
+
 # The same guest with stress-ng, which wants many libraries that it hardly uses.
 STRESS_PACKAGES := stress-ng libapparmor1 libbsd0 libc6 libcrypt1 libdrm2 libegl1 libexpat1 libffi8 libgbm1 libgles2 \
 	libglvnd0 libipsec-mb1 libjpeg62-turbo libjudydebian1 libkmod2 liblzma5 libmd0 libsctp1 libssl3 \
@@ -378,7 +384,7 @@ fuzz: $(FUZZ_BINARIES)
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
 TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(BENCH_HOST) $(GUEST)/vmlinux $(GUEST)/initrd.img \
-	$(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
+	$(GUEST)/root.img $(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
 TESTS ?= tests
 
 .PHONY: test
