@@ -46,6 +46,7 @@ static const struct kept kept_machine[] = {
     KEPT_TIMER(machine, acpi_pm.timer),
     KEPT(machine, balloon.connection, "tells batches of an earlier connection from those of this one"),
     KEPT(machine, pci.bridge.lock, "counts who has taken it"),
+    KEPT(machine, pci.bridge.lock, "counts who has taken it"),
     KEPT(machine, proof, "this proof's own"),
 };
 

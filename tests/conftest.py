@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of all tests: `make_iso` packs a configuration, `emulator` boots one, `debian` boots a guest to its prompt."""
+import os
 import re
+import subprocess
 
 import pytest
-from support import INIT_REACHED, PROMPT, Machine, debian_keys, emulate_command, pack_iso
+from support import BUILD, INIT_REACHED, PROMPT, ROOT, SCALE, Machine, debian_keys, emulate_command, pack_iso
 
 
 def pytest_configure(config):
@@ -55,6 +57,18 @@ def debian(emulator):
         return machine
 
     return start
+
+
+@pytest.fixture(scope='session')
+def debug_build():
+    """make DEBUG=1, in its own folder below the build's; nothing to do when it is there already."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
+    folder = BUILD / 'debug'
+    done = subprocess.run(['make', 'DEBUG=1', 'BUILD=%s' % os.path.relpath(folder, ROOT), 'all'], cwd=ROOT,
+                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=600 * SCALE)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -2,15 +2,21 @@
 /*
  * Resets itself for ever, by the method that the command line names; says at each start whether the machine
  * is as new. Nothing in the machine outlives a reset, so the counting is done outside, by
- * tests/system/test_tiny_guests.py.
+ * tests/system/test_tiny_guests.py and test_vcpus.py. Words beside the method: "typed" waits for a typed
+ * character first, "slow" sleeps for 6 s of the TSC. Without a method it waits for somebody else's reset.
  */
-// conf: vcpus = 2
+// conf: vcpus = 4
+// conf: vcpus.start = 0,2
 // hostile: it never ends by itself
 #include "guest/pv/lintel.h"
 #include "lib/tap.h"
 #include "lib/vcpus.h"
 
-#define MARKER 0x2000000 /* RAM that nobody uses */
+#define MARKER      0x2000000 /* RAM that nobody uses */
+#define COM1        0x3f8
+#define COM1_STATUS 0x3fd
+#define VECTOR_WAKE 0x61
+#define SLOW_S      6
 
 /* The reset register that the FADT names (ACPI 6.5, 5.2.9): RSDP -> XSDT -> FADT. */
 static void reset_by_fadt(void)
@@ -90,9 +96,17 @@ static const char *what_is_old(void)
     out8(0x70, 0x50);
     if (in8(0x71))
         return "CMOS memory";
-    if (lintel_call1(LINTEL_CALL_CPU_STATE, 1) != LINTEL_CPU_OFF || vcpus[1].begun)
-        return "the second vCPU";
+    for (u32 i = 1; i < 4; i++)
+        if (lintel_call1(LINTEL_CALL_CPU_STATE, i) != (i == 2 ? LINTEL_CPU_ON : LINTEL_CPU_OFF) ||
+            vcpus[i].begun)
+            return "the power of the vCPUs";
     return NULL;
+}
+
+static void switch_off(u32 number)
+{
+    (void)number;
+    lintel_call0(LINTEL_CALL_CPU_OFF);
 }
 
 static void make_old(void)
@@ -103,6 +117,10 @@ static void make_old(void)
     vcpu_start(1, vcpu_spin);
     if (!vcpu_turns(1))
         bail_out("the second vCPU does not start");
+    icr_send(2, ICR_INIT);
+    vcpu_start(3, switch_off);
+    if (!vcpu_has_begun(3, 1))
+        bail_out("the fourth vCPU does not start");
     lapic_write(LAPIC_TPR, 0x50);
     lapic_write(LAPIC_DIVIDE, 3);
     lapic_write(LAPIC_INITIAL, 1000000);
@@ -115,6 +133,27 @@ static void make_old(void)
     wrmsr(MSR_APIC_BASE, 0xfee00d00);
 }
 
+static void on_wake(struct frame *frame)
+{
+    (void)frame;
+    wrmsr(MSR_X2APIC + LAPIC_EOI / 16, 0);
+}
+
+/* Nobody runs meanwhile, so that an emulator's time passes at once. */
+static void sleep_slowly(void)
+{
+    u64 until = rdtsc() + SLOW_S * 1000ull * cpuid(LINTEL_CPUID_TIMING, 0).eax;
+
+    wrmsr(MSR_X2APIC + LAPIC_ICR / 16, ICR_OTHERS | ICR_INIT);
+    interrupt_handle(VECTOR_WAKE, on_wake);
+    wrmsr(MSR_X2APIC + LAPIC_TPR / 16, 0);
+    wrmsr(MSR_X2APIC + LAPIC_LVT_TIMER / 16, LVT_DEADLINE | VECTOR_WAKE);
+    while (rdtsc() < until) {
+        wrmsr(MSR_TSC_DEADLINE, until);
+        asm volatile("sti; hlt; cli");
+    }
+}
+
 void guest_main(void)
 {
     const char *old = what_is_old();
@@ -124,9 +163,19 @@ void guest_main(void)
         bail_out("%s is not as new", old);
     say("boot: all as new");
     make_old();
-    for (i = 0; i < ARRAY_SIZE(methods); i++)
-        if (word_given(methods[i].name))
-            methods[i].reset();
-    delay_us(1000000);
-    bail_out("no reset came");
+    if (word_given("typed"))
+        say("waiting");
+    while (word_given("typed") && !(in8(COM1_STATUS) & 1))
+        lintel_call0(LINTEL_CALL_YIELD);
+    if (word_given("slow"))
+        sleep_slowly();
+    for (i = 0; i < ARRAY_SIZE(methods); i++) {
+        if (!word_given(methods[i].name))
+            continue;
+        methods[i].reset();
+        delay_us(1000000);
+        bail_out("no reset came");
+    }
+    for (;;)
+        lintel_call0(LINTEL_CALL_YIELD);
 }

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: MIT
 """lintel's own faults, planted from outside through the emulator's gdb stub: what is said, and what is survived."""
-import os
 import re
 import struct
-import subprocess
 import time
 
 import pytest
 from gdbstub import DIRECT_MAP_BASE, IMAGE_BASE, PTE_ADDRESS, PTE_NX, PTE_WRITE, Stub
-from support import (BUILD, INIT_REACHED, MONITOR_PROMPT, PROMPT, ROOT, SCALE, debian_keys, run_in_guest,
-                     run_in_monitor, shut_down, to_monitor)
+from support import (BUILD, INIT_REACHED, MONITOR_PROMPT, PROMPT, debian_keys, run_in_guest, run_in_monitor,
+                     shut_down, to_monitor)
 
 TINY = {'kernel': 'cpuid.elf', 'memory': '64M'}
 SPIN = {'kernel': 'spin_cli.elf', 'memory': '64M'}
@@ -255,18 +253,6 @@ def test_the_walk_of_the_tables_finds_what_is_wrong(watched):
 
 
 # ---------------------------------------------------------------- the debug build
-
-@pytest.fixture(scope='module')
-def debug_build():
-    """make DEBUG=1, in its own folder below the build's; nothing to do when it is there already."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
-    folder = BUILD / 'debug'
-    done = subprocess.run(['make', 'DEBUG=1', 'BUILD=%s' % os.path.relpath(folder, ROOT), 'all'], cwd=ROOT,
-                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=600 * SCALE)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return folder
-
 
 # What clean bits cover (APM 2, 15.15.3): name, offset in the VMCB (appendix B).
 CACHED_FIELDS = [

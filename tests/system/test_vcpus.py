@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from support import MONITOR_KEY, run_in_monitor, to_monitor
-from tiny_guests import PAIRS, console_of, guest, on_each_pair, wait_for_log
+from support import INIT_REACHED, MONITOR_KEY, PROMPT, debian_keys, run_in_guest, run_in_monitor, to_monitor
+from tiny_guests import PAIRS, cant, console_of, guest, on_each_pair, wait_for_log
 
 METHODS = ['cf9', 'keyboard', 'fadt', 'port92', 'init', 'call']
 RESETS = 100
@@ -72,19 +72,77 @@ def kept_when_stopped(machine, vm):
 
 def test_resets_leave_no_frame_behind(emulator):
     """What lintel keeps for a VM that does not run is the same after a hundred resets by each method as before."""
-    machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in METHODS}, timeout=PATIENCE_S)
+    machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in METHODS + ['operator']},
+                       timeout=PATIENCE_S)
     machine.expect('ready: ')
     to_monitor(machine)
     before = {}
-    for method in METHODS:
+    for method in METHODS + ['operator']:
         before[method] = kept_when_stopped(machine, method)
         assert before[method][0] == 0
         run_in_monitor(machine, 'vm start ' + method)
-    for method in METHODS:
+    for number in range(RESETS):
+        while console_of(machine, 'operator').count('# boot: all as new') <= number:
+            pass
+        run_in_monitor(machine, 'vm reset operator')
+    for method in METHODS + ['operator']:
         while console_of(machine, method).count('# boot: all as new') < RESETS:
             pass
         assert 'Bail out' not in console_of(machine, method)
         assert kept_when_stopped(machine, method) == before[method], method
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+def test_a_hundred_triple_faults_leave_no_frame_behind(emulator):
+    """One every six seconds of the TSC, which QEMU lets pass at once: the third within ten would stop the VM."""
+    machine = emulator({'vm triple': guest('resets', cmdline='"triple slow"')}, icount=True, **PAIRS['svm-qemu'])
+    machine.expect('# boot: all as new')
+    to_monitor(machine)
+    before = kept_when_stopped(machine, 'triple')
+    run_in_monitor(machine, 'vm start triple')
+    for _ in range(RESETS):
+        machine.expect(r'VM triple: reset \(triple fault\)')
+    assert console_of(machine, 'triple').count('# boot: all as new') >= RESETS
+    assert kept_when_stopped(machine, 'triple') == before
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+    assert 'Bail out' not in machine.output
+
+
+@on_each_pair
+def test_resets_bring_back_every_byte(pair, emulator, debug_build):
+    """Behind a reset from whatever side all is as after the creation: a debug build compares devices, vCPUs and memory.
+
+    Gone are the power states that the guest and the monitor have set, the creation's are back.
+    """
+    methods = METHODS + ([] if cant(pair, 'triple') else ['triple']) + ['operator']
+    machine = emulator({'hypervisor': {'log': 'debug'},
+                        **{'vm ' + method: guest('resets', cmdline='"typed %s"' % method) for method in methods}},
+                       lintel=debug_build / 'lintel.elf', **PAIRS[pair])
+    machine.expect('ready: ')
+    to_monitor(machine)
+    for method in methods:
+        while '# waiting' not in console_of(machine, method):
+            pass
+        for number, state in ((1, 'init-received'), (2, 'stopped'), (3, 'halted')):
+            run_in_monitor(machine, 'vcpu set %s %u %s' % (method, number, state))
+        if method == 'operator':
+            run_in_monitor(machine, 'vcpu stop operator 0')
+            assert states_of(machine, method) == ['stopped', 'init-received', 'stopped', 'halted']
+            machine.sendline('vm reset operator')
+        else:
+            assert states_of(machine, method)[1:] == ['init-received', 'stopped', 'halted']
+            machine.sendline('console ' + method)
+            machine.expect('-- console of VM ')
+            machine.send('x')
+        machine.expect('VM %s: (after the reset it is not as new|is as new: memory, and [0-9]+ bytes)' % method)
+        assert 'not as new' not in machine.output
+        if method != 'operator':
+            to_monitor(machine)
+        while console_of(machine, method).count('# boot: all as new') < 2:
+            pass
+        assert 'Bail out' not in console_of(machine, method)
     machine.sendline('shutdown')
     assert machine.wait() == 0
 
@@ -119,6 +177,25 @@ def test_shutdown_in_order(pair, emulator):
             'VM deaf: its power button is pressed', 'VM good: has powered itself off',
             'The 2 s are over: what still runs is stopped.',
             'VM deaf: stopped: by the operator, who wants the machine to power off', 'power off'] == log, log
+
+
+def test_debian_hears_the_power_button(emulator):
+    """ACPI's fixed button, its driver, and busybox's acpid, which has the guest power itself off in time."""
+    machine = emulator({'hypervisor': {'shutdown.grace': '600'}, 'vm debian': debian_keys()})
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    for command in ('modprobe button', 'modprobe evdev', 'mkdir -p /etc/acpi/PWRF /var/log /var/run',
+                    r"printf '#!/bin/sh\npoweroff -f\n' > /etc/acpi/PWRF/00000080",
+                    'chmod +x /etc/acpi/PWRF/00000080', 'acpid'):
+        run_in_guest(machine, command)
+    assert re.search('^[0-9]+$', run_in_guest(machine, 'pidof acpid').strip())
+    to_monitor(machine)
+    machine.sendline('shutdown')
+    machine.expect('VM debian: its power button is pressed')
+    machine.expect('VM debian: has powered itself off')
+    machine.expect('No VM runs any more.')
+    assert machine.wait() == 0
+    assert 'are over' not in machine.output
 
 
 def test_shutdown_does_not_wait_longer_than_it_must(emulator):
