@@ -12,7 +12,7 @@
 #include "lib/smp.h"
 #include "lib/tap.h"
 
-#define LIST       0xd0000000ul
+#define LIST       0x80000000ul /* behind RAM, below what is PCI\'s */
 #define ENTRIES    (96ul << 20 >> 12)
 #define MISSING    LINTEL_P2M_MISSING
 #define UNTOUCHED  0x2000000ull /* 32 MiB: no part of this guest lies there */
@@ -49,7 +49,8 @@ static void refusals(void)
         {(96ull << 20) - 4096, -LINTEL_EBUSY, "the last page of RAM"},
         {0x9f000, -LINTEL_EBUSY, "a hole that is too small for it"},
         {0xfee00000, -LINTEL_EBUSY, "the local APIC"},
-        {0xfec00000 - 4096, -LINTEL_EBUSY, "the IOAPIC"},
+        {0xd0000000, -LINTEL_EBUSY, "where PCI's memory may be"},
+        {0xfec00000, -LINTEL_EBUSY, "the IOAPIC"},
         {(1ull << (cpuid(0x80000008, 0).eax & 0xff)) - 4096, -LINTEL_EINVAL, "the end of physical addresses"},
         {1ull << 48, -LINTEL_EINVAL, "beyond 48 bits"},
         {~0xfffull, -LINTEL_EINVAL, "where it would wrap"},
@@ -202,7 +203,7 @@ static void misuse(void)
 
 void guest_main(void)
 {
-    plan(2 + 11 + 1 + 7 + 10 + 3 + 9);
+    plan(2 + 12 + 1 + 7 + 10 + 3 + 9);
     smp_setup();
     smp_start_all();
     ok(lintel_has(LINTEL_FEATURE_P2M), "the operator allows it");

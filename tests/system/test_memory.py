@@ -73,16 +73,16 @@ def test_a_shared_list(pair, emulator):
     conf = {'vm stays': guest('p2m_list', cmdline='stay'), 'vm jumps': guest('p2m_list', cmdline='jump'),
             'vm walks': guest('p2m_list', cmdline='table')}
     machine = emulator(conf, **PAIRS[pair])
-    wait_for_log(machine, r'VM jumps: stopped: vCPU 0 jumped to rip 0xd0000000, gpa 0xd0000000, where no RAM is',
-                 r'VM walks: stopped: vCPU 0 at rip 0x[0-9a-f]+ has a page table at gpa 0xd0000000, where no RAM is',
-                 'ok 43 ')
+    wait_for_log(machine, r'VM jumps: stopped: vCPU 0 jumped to rip 0x80000000, gpa 0x80000000, where no RAM is',
+                 r'VM walks: stopped: vCPU 0 at rip 0x[0-9a-f]+ has a page table at gpa 0x80000000, where no RAM is',
+                 'ok 44 ')
     to_monitor(machine)
     assert audit(machine, 'stays') > 0
     for name in ('stays', 'jumps', 'walks'):
         judge_tap(console_of(machine, name), pair, 'p2m_list')
     run_in_monitor(machine, 'vm reset stays')
     machine.sendline('console stays')
-    machine.expect(r'(?s)(1\.\.43\r.*ok 43 .*){2}')
+    machine.expect(r'(?s)(1\.\.44\r.*ok 44 .*){2}')
     to_monitor(machine)
     audit(machine, 'stays')
     assert shut_down(machine) == 0
@@ -134,7 +134,7 @@ def test_a_shared_list_on_four_cpus(emulator):
     machine.expect('VM two: started')
     to_monitor(machine)
     for name in names:
-        while 'ok 43 ' not in console_of(machine, name):
+        while 'ok 44 ' not in console_of(machine, name):
             pass
         judge_tap(console_of(machine, name), 'svm-qemu', 'p2m_list')
         assert audit(machine, name) > 0
