@@ -117,13 +117,13 @@ static void processors_write(struct mp_writer *writer, u32 vcpus, u32 boot, u32 
 
 static void buses_write(struct mp_writer *writer)
 {
-    const struct mp_bus buses[] = {{ENTRY_BUS, BUS_PCI, {'P', 'C', 'I', ' ', ' ', ' '}},
-                                   {ENTRY_BUS, BUS_ISA, {'I', 'S', 'A', ' ', ' ', ' '}}};
+    const struct mp_bus pci = {ENTRY_BUS, BUS_PCI, {'P', 'C', 'I', ' ', ' ', ' '}};
+    const struct mp_bus isa = {ENTRY_BUS, BUS_ISA, {'I', 'S', 'A', ' ', ' ', ' '}};
     const struct mp_ioapic ioapic = {ENTRY_IOAPIC, IOAPIC_ID, IOAPIC_VERSION, IOAPIC_ENABLED,
                                      (u32)MACHINE_IOAPIC_BASE};
 
-    entry_write(writer, &buses[0], sizeof(buses[0]));
-    entry_write(writer, &buses[1], sizeof(buses[1]));
+    entry_write(writer, &pci, sizeof(pci));
+    entry_write(writer, &isa, sizeof(isa));
     entry_write(writer, &ioapic, sizeof(ioapic));
 }
 
