@@ -8,7 +8,7 @@ import re
 
 import pexpect
 import pytest
-from support import INIT_REACHED, PROMPT, run_in_guest, run_in_monitor, shut_down, to_monitor
+from support import INIT_REACHED, PROMPT, debian_keys, run_in_guest, run_in_monitor, shut_down, to_monitor
 from test_memory import audit
 from test_vmware import vmware_keys
 
@@ -150,5 +150,42 @@ def test_no_life_ends_with_a_balloon(emulator):
     assert memory_total(machine) == total
     set_size(machine, 'debian', '512M')
     balloon_holds(machine, 0)
+    to_monitor(machine)
+    assert shut_down(machine) == 0
+
+
+def test_what_one_vm_gives_boots_another(emulator):
+    """The two memories exceed the machine, the two targets fit: first as they do not, then as they do."""
+    machine = emulator({'vm first': vmware_keys('amd64', memory='640M', cmdline=CMDLINE),
+                        'vm second': debian_keys(memory='512M', cmdline=CMDLINE)},
+                       memory='1G')
+    machine.expect(r'VM second: memory = 512M does not fit: the machine has \d+M left that is not promised')
+    machine.expect(PROMPT)
+    total = memory_total(machine)
+    balloon_holds(machine, 0)
+    set_size(machine, 'first', '224M')
+    balloon_holds(machine, 416)
+    to_monitor(machine)
+    run_in_monitor(machine, 'vm start second')
+    new_life(machine, 'second')
+    run_in_guest(machine, 'head -c 32m /dev/urandom >/x; sha256sum /x >/sum; head -c 200m /dev/zero >/y', timeout=300)
+    # The machine has not what the first one once had: a reset brings what is there.
+    to_monitor(machine)
+    to_guest(machine, 'first')
+    run_in_guest(machine, 'touch /old')
+    reset(machine, 'first')
+    assert 100 << 10 < memory_total(machine) < total - (100 << 10)
+    given_mib(machine, 'first')
+    to_monitor(machine)
+    assert re.search(r'VM first is not promised 640M: it has \d+M of that, and the machine has \d+M left that is not promised',
+                     run_in_monitor(machine, 'balloon first 640M'))
+    to_guest(machine, 'second')
+    assert 'OK' in run_in_guest(machine, 'sha256sum -c /sum', timeout=300)
+    to_monitor(machine)
+    run_in_monitor(machine, 'vm stop second')
+    to_guest(machine, 'first')
+    set_size(machine, 'first', '640M')
+    reset(machine, 'first')
+    assert memory_total(machine) == total
     to_monitor(machine)
     assert shut_down(machine) == 0
