@@ -55,6 +55,12 @@ static const struct kept kept_vcpu[] = {
     KEPT_TIMER(machine_vcpu, lapic.timer),
 };
 
+/* What is on the disk stays, too, and is not looked at. */
+static const struct kept kept_disk[] = {
+    KEPT(virtio, pci.lock, "counts who has taken it"),
+    KEPT(virtio, log_limit, "what was said of it of late"),
+};
+
 static const struct kept kept_snapshot[] = {
     KEPT(vcpu_snapshot, tsc_offset, "the TSC is 0 again, and the host's has gone on"),
 };
@@ -68,6 +74,7 @@ struct reset_proof {
     u8 *machine;   /* the bytes of struct machine */
     u8 *snapshots; /* one behind the other */
     u8 *pages;     /* of the local APICs, where CPUs have them */
+    struct virtio *disks;
 };
 
 /* Compared so far, or the first difference. */
@@ -143,6 +150,9 @@ void reset_proof_begin(struct machine *m)
     proof->ram = guest_memory_digest(&vm->memory);
     proof->snapshots = keep(m, NULL, snapshots_size(m));
     proof->pages = keep(m, NULL, vm->vcpu_count * PAGE_SIZE);
+    proof->disks = keep(m, NULL, (m->disk_count + 1) * sizeof(struct virtio));
+    for (u32 i = 0; i < m->disk_count; i++)
+        proof->disks[i] = m->disks[i]->virtio;
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *vcpu = vm->vcpus[i];
 
@@ -163,6 +173,7 @@ void reset_proof_end(struct machine *m)
     if (!proof)
         return;
     drop(m, proof->machine, machine_size(m));
+    drop(m, proof->disks, (m->disk_count + 1) * sizeof(struct virtio));
     drop(m, proof->pages, m->vm->vcpu_count * PAGE_SIZE);
     drop(m, proof->snapshots, snapshots_size(m));
     drop(m, proof, sizeof(*proof));
@@ -197,6 +208,9 @@ void reset_proof_check(struct machine *m)
     COMPARE(&c, "the machine", VM_VCPUS_MAX, proof->machine, m, sizeof(*m), kept_machine);
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vcpu_compare(&c, proof, m, i);
+    for (u32 i = 0; i < m->disk_count; i++)
+        COMPARE(&c, "a disk", VM_VCPUS_MAX, &proof->disks[i], &m->disks[i]->virtio, sizeof(struct virtio),
+                kept_disk);
     compare(&c, "the map of devices", VM_VCPUS_MAX, &proof->mmio, &vm->mmio, sizeof(vm->mmio), NULL, 0);
     if (c.differs && c.vcpu != VM_VCPUS_MAX)
         log_error("VM %s: after the reset it is not as new: %s of vCPU %u, byte %#llx", vm->name, c.what,

@@ -147,6 +147,26 @@ def test_resets_bring_back_every_byte(pair, emulator, debug_build):
     assert machine.wait() == 0
 
 
+def test_debian_resets_to_every_byte(emulator, debug_build):
+    """The same behind a kernel that has used every device, a disk and four vCPUs."""
+    machine = emulator('[hypervisor]\nlog = debug\nshutdown.grace = 0\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\n'
+                       'memory = 256M\nvcpus = 4\ncmdline = console=ttyS0\ndisk = root.img\ndisk = ram:64M\n',
+                       lintel=debug_build / 'lintel.elf')
+    for method, why in (('acpi', 'reset by port 0xcf9'), ('kbd', 'the keyboard controller')):
+        machine.expect(INIT_REACHED)
+        machine.expect(PROMPT)
+        run_in_guest(machine, 'modprobe virtio_blk; echo mark >/dev/vdb; sync')
+        run_in_guest(machine, 'echo %s >/sys/kernel/reboot/type' % method)
+        machine.sendline('reboot -f')
+        machine.expect(r'VM debian: reset \(' + why)
+        machine.expect('VM debian: (after the reset it is not as new|is as new: memory, and [0-9]+ bytes)')
+        assert 'not as new' not in machine.output, machine.output[-1000:]
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    machine.sendline('poweroff -f')
+    assert machine.wait() == 0
+
+
 def test_ten_thousand_times_on_and_off_leave_no_frame_behind(emulator):
     machine = emulator({'vm power': guest('cpu_power', cmdline='wait')})
     sizes = []
