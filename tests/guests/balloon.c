@@ -231,6 +231,23 @@ static void check_large(void)
        "and together they go again");
 }
 
+/* More than one exit does: the instruction is executed again until all 512 have their answers. */
+static void check_long_batch(void)
+{
+    struct balloon_call call;
+    u64 wrong = ~0ull;
+
+    for (unsigned i = 0; i < 512; i++)
+        batch[i] = 0x6000ull << 12;
+    call = balloon_call(BALLOON_BATCHED_2M_LOCK, batch_page(), 512);
+    for (unsigned i = 0; i < 512; i++)
+        if (batch[i] != (0x6000ull << 12 | (i ? STATUS_PPN_LOCKED : STATUS_SUCCESS)))
+            wrong = i;
+    ok(call.rax == STATUS_SUCCESS && call.rbx == TARGET && call.rcx == BALLOON_BATCHED_2M_LOCK &&
+           call.rsi == 512 && wrong == ~0ull,
+       "a batch of 512 large pages ends, each entry answered once (%lx, %ld)", call.rax, (s64)wrong);
+}
+
 /* All 512 of a batch, page by page, a hundred times. */
 static void check_down_and_up(void)
 {
@@ -275,13 +292,14 @@ static void check_target(void)
 
 void guest_main(void)
 {
-    plan(44);
+    plan(45);
     check_other_reads();
     check_connection();
     check_ring_3();
     check_pages();
     check_batch();
     check_large();
+    check_long_batch();
     check_down_and_up();
     check_target();
 }

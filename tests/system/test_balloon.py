@@ -104,15 +104,15 @@ def test_more_memory_than_there_is(pair, emulator):
 @on_each_pair
 def test_waiting_for_memory(pair, emulator):
     """A guest that touches more than it is promised waits until another gives; a reset shows it what is there."""
-    greedy = driver('400M', **{'balloon.max': '64M', 'cmdline': 'touch'})
-    machine = emulator({'vm one': driver('200M'), 'vm greedy': greedy}, **{**PAIRS[pair], **MACHINE})
+    greedy = driver('200M', **{'balloon.max': '64M', 'cmdline': 'touch'})
+    machine = emulator({'vm one': driver('150M'), 'vm greedy': greedy}, **{**PAIRS[pair], 'memory': '300M'})
     machine.expect(r'VM greedy: waits for memory: vCPU 0 touched gpa 0x[0-9a-f]+, beyond what the VM is promised')
     to_monitor(machine)
     assert re.search(r'^greedy +running .* waits for memory', run_in_monitor(machine, 'vm list'), re.M)
     audit(machine, 'one', 'greedy')
     run_in_monitor(machine, 'vm reset greedy')
     found = console_says(machine, 'greedy', r'# touched all ([0-9]+) MiB\r\n')
-    assert 200 < int(found.group(1)) < 320
+    assert 100 < int(found.group(1)) < 170
     assert 'waits for memory' not in run_in_monitor(machine, 'vm list')
     # It keeps 64 MiB, as its driver learns now; started anew it sees all and touches all: more than the machine has left.
     console_says(machine, 'greedy', has_given(int(found.group(1)) - 64))
@@ -122,8 +122,8 @@ def test_waiting_for_memory(pair, emulator):
     while 'waits for memory' not in run_in_monitor(machine, 'vm list'):
         pass
     run_in_monitor(machine, 'balloon one 64M')
-    console_says(machine, 'greedy', r'# touched all 400 MiB\r\n')
-    console_says(machine, 'greedy', has_given(336))
+    console_says(machine, 'greedy', r'# touched all 200 MiB\r\n')
+    console_says(machine, 'greedy', has_given(136))
     audit(machine, 'one', 'greedy')
     machine.sendline('shutdown')
     assert machine.wait() == 0
