@@ -26,6 +26,11 @@ QEMU_MODELS = {
     'max-la57': 'max',                                   # five-level paging offered
     'max-intel': 'max,vendor=GenuineIntel,-la57',        # the engine is chosen by features, not by the vendor
 }
+# The others that have SVM, on one board: they differ in what guests see, not in what lintel uses.
+QEMU_OTHER_MODELS = {
+    'epyc-milan': 'EPYC-Milan', 'epyc-ibpb': 'EPYC-IBPB', 'dhyana': 'Dhyana', 'opteron-g1': 'Opteron_G1,+svm,+npt',
+    'opteron-g2': 'Opteron_G2,+npt', 'opteron-g3': 'Opteron_G3,+npt', 'opteron-g4': 'Opteron_G4,+npt,-xsave',
+}
 BOCHS_VMX_MODELS = ['corei5_arrandale_m520', 'corei7_sandy_bridge_2600k', 'corei7_ivy_bridge_3770k',
                     'corei7_haswell_4770', 'broadwell_ult', 'corei7_skylake_x', 'corei3_cnl', 'corei7_icelake_u',
                     'tigerlake']
@@ -40,6 +45,10 @@ def qemu_machines():
             for board, chips in (('q35', {}), ('pc', PC))}
 
 
+def qemu_others():
+    return {'qemu %s bios q35' % name: {'cpu': model} for name, model in QEMU_OTHER_MODELS.items()}
+
+
 def bochs_machines(engine, models):
     return {'bochs %s %s' % (engine, model): {'engine': engine, 'emulator': 'bochs', 'cpu': model} for model in models}
 
@@ -48,7 +57,8 @@ def sizes(name, options, memory_sizes):
     return {'%s %s' % (name, memory): {**options, 'memory': memory} for memory in memory_sizes}
 
 
-TINY = {**qemu_machines(), **bochs_machines('vmx', BOCHS_VMX_MODELS), **bochs_machines('svm', BOCHS_SVM_MODELS),
+TINY = {**qemu_machines(), **qemu_others(),
+        **bochs_machines('vmx', BOCHS_VMX_MODELS), **bochs_machines('svm', BOCHS_SVM_MODELS),
         'qemu epyc 4 cpus': {'cpu': 'EPYC', 'cpus': 4},
         'bochs vmx corei7_haswell_4770 2 cpus': {'engine': 'vmx', 'cpus': 2}}
 DEBIAN = {**TINY,
@@ -56,10 +66,15 @@ DEBIAN = {**TINY,
           # The BIOS of Bochs tells of no memory above 4 GiB.
           **sizes('bochs vmx corei7_haswell_4770', {'engine': 'vmx'}, ['384M', '1G', '4G']),
           **sizes('bochs svm ryzen', {'emulator': 'bochs'}, ['384M', '4G'])}
+NEITHER, NO_LONG_MODE = 'this CPU has neither AMD SVM', 'this CPU has no long mode'
 REFUSED = {
+    **{'bochs ' + model: ({'emulator': 'bochs', 'cpu': model}, sentence)
+       for model, sentence in (('p4_prescott_celeron_336', NEITHER), ('athlon64_clawhammer', NEITHER),
+                               ('athlon64_venice', NEITHER), ('core_duo_t2400_yonah', NO_LONG_MODE),
+                               ('atom_n270', NO_LONG_MODE), ('pentium_mmx', NO_LONG_MODE))},
     'qemu qemu64 without npt': ({'cpu': 'qemu64'}, 'SVM has no nested paging'),
-    'qemu qemu64 without svm': ({'cpu': 'qemu64,-svm'}, 'this CPU has neither AMD SVM'),
-    'qemu 32 bits': ({'cpu': 'athlon'}, 'this CPU has no long mode'),
+    'qemu qemu64 without svm': ({'cpu': 'qemu64,-svm'}, NEITHER),
+    'qemu 32 bits': ({'cpu': 'athlon'}, NO_LONG_MODE),
     'bochs vmx bx_generic': ({'engine': 'vmx', 'cpu': 'bx_generic'}, 'VMX'),
     'bochs vmx core2_penryn_t9600': ({'engine': 'vmx', 'cpu': 'core2_penryn_t9600'}, 'VMX can\'t do "EPT"'),
     'bochs vmx corei5_lynnfield_750': ({'engine': 'vmx', 'cpu': 'corei5_lynnfield_750'},
