@@ -265,7 +265,8 @@ static __attribute__((noinline)) int frame_give_unpromised(struct guest_memory *
 }
 
 /* The list has not taken the frame (status): it goes back, and what stands there already is mapped. */
-static __attribute__((noinline)) int frame_refused(struct guest_memory *memory, gpa_t gpa, mfn_t mfn, int status)
+static __attribute__((noinline)) int frame_refused(struct guest_memory *memory, gpa_t gpa, mfn_t mfn,
+                                                   int status)
 {
     frame_free_promised(mfn, FRAME_ORDER_4K, frame_owner_guest(memory->vm));
     return status == -EEXIST ? mapping_restore(memory, gpa) : status;
