@@ -197,7 +197,8 @@ static void device_turn(struct vcpu *vcpu)
 
 static void run_turn(struct sched_cpu *cpu, struct vcpu *vcpu)
 {
-    if (!READ_ONCE(vcpu->sched.active))
+    /* Who has asked for the VM's end, or for a reset, does not see that take its time on another CPU. */
+    if (!READ_ONCE(vcpu->sched.active) || vm_is_leaving(vcpu->vm))
         return;
     if (READ_ONCE(vcpu->requests) & REQUEST_DEVICE)
         device_turn(vcpu);

@@ -111,6 +111,11 @@ void vm_stop(struct vm *vm, const char *format, ...) PRINTF_LIKE(2, 3);
 void vm_power_off(struct vm *vm);
 /* The guest (or operator) wants its machine reset; done as soon as no vCPU is inside. why is for the log. */
 void vm_request_reset(struct vm *vm, const char *why);
+/* It ends or begins anew: its vCPUs get no turn any more, though the work is not done yet. Any CPU. */
+static inline bool vm_is_leaving(const struct vm *vm)
+{
+    return READ_ONCE(vm->state) != VM_RUNNING || READ_ONCE(vm->reset_wanted);
+}
 /*
  * As the CPU does when a fault meets a double fault: prints state and code bytes, then resets, or stops at
  * the third within 10 s.

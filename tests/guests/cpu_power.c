@@ -66,6 +66,7 @@ static void what_wakes(void)
     vcpus[1].job = NULL;
     icr_send(1, ICR_INIT);
     becomes(1, LINTEL_CPU_OFF);
+    delay_us(QUIET); /* on another CPU it may still be on its way out of its loop */
     vcpus[1].turns = 0;
     vcpu_start(1, switch_off);
     ok(becomes(1, LINTEL_CPU_OFF) && vcpus[1].begun == 2,

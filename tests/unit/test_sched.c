@@ -397,6 +397,7 @@ static struct guest *guest_make(u64 run, u64 sleep, u32 weight, u32 cap, u64 mas
     guest->sleep = sleep;
     guest->config = (struct vm_config){.weight = weight, .cap = cap, .cpus = mask};
     guest->vm.config = &guest->config;
+    guest->vm.state = VM_RUNNING;
     guest->vcpu.vm = &guest->vm;
     guest->vcpu.index = guest_count - 1;
     guest->loaded = NOT_LOADED;
