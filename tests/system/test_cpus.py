@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The machine's CPUs: all of them run, on every emulator and firmware; one that is silent is named; a panic stops all."""
+import os
+import re
+import signal
+import struct
+import time
+
 import pytest
-from test_faults import TINY, watched  # noqa: F401: a fixture
+from support import SCALE
+from test_faults import SPIN, STACK_SIZE, TINY, watched  # noqa: F401: a fixture
 
 SINGLE = ['-accel', 'tcg,thread=single']
 PC = ['-M', 'pc']
@@ -70,3 +77,34 @@ def test_a_cpu_that_does_not_answer(watched):  # noqa: F811
     assert found.group(1, 2) == ('2', '3')
     assert machine.wait() == 0
     assert 'VM web: has powered itself off' in machine.output
+
+
+def cpu_of(lintel):
+    """The number of the CPU that stands at the breakpoint: its record hangs at the top of its stack (percpu.h)."""
+    record = lintel.read_word((lintel.get('rsp') | STACK_SIZE - 1) - 7)
+    return struct.unpack('<I', lintel.read(record, 4))[0]
+
+
+def test_a_panic_stops_every_cpu(watched):  # noqa: F811
+    """CPU 1 jumps into data while CPU 0 is in a guest: both end in HLT, interrupts off, and not one word follows."""
+    machine, lintel = watched({'vm spin': {**SPIN, 'cpus': '0'}, 'vm web': {**TINY, 'cpus': '1'}}, cpus=2)
+    while lintel.run_to('svm_enter_guest') and cpu_of(lintel) != 1:
+        pass
+    lintel.set(rip=lintel.symbols['sched_cpus'])
+    lintel.run_to('exception_stop_cpus')
+    assert cpu_of(lintel) == 1
+    machine.expect(r'\[lintel\] panic: page fault: executing [^\r\n]* \(CPU 1, serving VM web, vCPU 0\)\r\n')
+    os.kill(machine.child.pid, signal.SIGSTOP)    # the tool would end the emulator soon after that line
+    give_up = time.monotonic() + 30 * SCALE
+    resting = []
+    while len(resting) < 2:
+        assert time.monotonic() < give_up, resting
+        lintel.go()
+        time.sleep(0.1)
+        lintel.stop()
+        resting = re.findall(r'RFL=([0-9a-f]+) .* HLT=1', lintel.monitor('info registers -a'))
+    assert not any(int(flags, 16) & 0x200 for flags in resting)
+    lintel.go()
+    os.kill(machine.child.pid, signal.SIGCONT)
+    assert machine.wait() == 1
+    assert re.search(r'\[lintel\] panic: [^\r\n]*\r\n$', machine.output)
