@@ -40,7 +40,7 @@ void fpu_area_init(void *area)
 
 static u32 mxcsr_mask(void)
 {
-    u8 area[FXSAVE_BYTES] ALIGNED(16);
+    u8 area[FXSAVE_BYTES] ALIGNED(16) = {0};
     u32 mask;
 
     asm volatile("fxsave64 (%0)" : : "r"(area) : "memory");
