@@ -19,7 +19,7 @@ CANT = [
     ('svm-bochs', 'spin_cli', None, 'Bochs 2.7 takes no physical interrupt while an SVM guest spins with IF = 0'),
     ('vmx-bochs', 'astray', 'impossible_state', 'Bochs loads no segment that a CPU refuses: the guest meets #GP'),
     ('svm-bochs', 'astray', 'impossible_state', 'Bochs loads no segment that a CPU refuses: the guest meets #GP'),
-    ('svm-qemu', 'exceptions', 'INT1 is #DB', 'QEMU 7.2 has no INT1: #UD'),
+    ('svm-qemu', 'exceptions', 'INT1 is #DB', 'QEMU 7.2 has no INT1: it is #UD'),
     ('svm-bochs', 'exceptions', 'DR6 names the breakpoint', 'Bochs 2.7 exits for #DB before it has written DR6'),
     ('svm-bochs', 'hypercall_modes', 'virtual-8086 mode', 'Bochs 2.7 ends at any SVM exit of virtual-8086 code'),
 ]

@@ -99,7 +99,7 @@ CMDLINES = {
 
 @pytest.mark.parametrize('machine', TINY)
 def test_tiny(machine, emulator):
-    pair = 'svm-bochs' if 'bochs svm' in machine else ''
+    pair = 'svm-qemu' if machine.startswith('qemu') else machine.split()[1] + '-bochs'
     cmdlines = next((words for word, words in CMDLINES.items() if ' %s ' % word in machine), {})
     consoles = run_all(lambda vms: emulator(vms, **TINY[machine]), pair, cmdlines)
     for name in GUESTS:
