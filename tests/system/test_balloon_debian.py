@@ -8,7 +8,8 @@ import re
 
 import pexpect
 import pytest
-from support import INIT_REACHED, PROMPT, debian_keys, run_in_guest, run_in_monitor, shut_down, to_monitor
+from support import (INIT_REACHED, PROMPT, QUICK, debian_keys, run_in_guest, run_in_monitor, shut_down,
+                     to_monitor)
 from test_memory import audit
 from test_vmware import vmware_keys
 
@@ -94,6 +95,23 @@ def test_down_to_a_tenth_and_back(kernel, form, mib, small, emulator):
     assert low[locks] > 0 and high[unlocks] > 0, (low, high)
     for other in set(CALLS) - {form} - ({'batch'} if form == '2m' else set()):
         assert [high[name] for name in CALLS[other]] == [0, 0], high
+    machine.sendline('poweroff -f')
+    assert machine.wait() == 0
+
+
+def test_on_vmx(emulator):
+    """In Bochs, which shows each exit of Intel's; smaller, as it is slow."""
+    machine = emulator({'vm debian': vmware_keys('amd64', memory='192M', cmdline=QUICK)}, engine='vmx', memory='512M')
+    machine.expect(PROMPT)
+    balloon_holds(machine, 0)
+    set_size(machine, 'debian', '112M')
+    assert balloon_holds(machine, 80)['current'] > 0
+    assert given_mib(machine, 'debian') <= 116
+    set_size(machine, 'debian', '192M')
+    assert balloon_holds(machine, 0)['current'] == 0
+    run_in_guest(machine, 'head -c 24m /dev/zero >/x; rm /x', timeout=300)
+    given_mib(machine, 'debian')
+    assert run_in_guest(machine, 'dmesg | grep -c -e "cut here" -e BUG: -e Oops -e "Call Trace"') == '0\n'
     machine.sendline('poweroff -f')
     assert machine.wait() == 0
 
