@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a request to a drive in memory costs, in TSC ticks (one instruction each, see exits.c), from before its
- * descriptors are written to behind the interrupt that tells its end. With "depth=1" or "depth=32" on its
- * command line it only makes requests, so many at a time, and halts: tests/bench/run-bench counts the exits;
- * with "depth=0" it makes none.
+ * What a request to a drive in memory costs, in TSC ticks (one instruction each, see exits.c), from before
+ * its descriptors are written to behind the interrupt that tells its end. With "depth=1" or "depth=32" on
+ * its command line it only makes requests, so many at a time, and halts: tests/bench/run-bench counts the
+ * exits; with "depth=0" it makes none.
  */
 #include "lib/tap.h"
 #include "lib/virtio.h"
