@@ -108,3 +108,28 @@ def test_a_panic_stops_every_cpu(watched):  # noqa: F811
     os.kill(machine.child.pid, signal.SIGCONT)
     assert machine.wait() == 1
     assert re.search(r'\[lintel\] panic: [^\r\n]*\r\n$', machine.output)
+
+
+def test_the_page_they_start_from_is_given_back(watched):  # noqa: F811
+    machine, lintel = watched({'vm web': TINY}, cpus=2)
+    lintel.run_to('smp_start')
+    page = lintel.get('rdx')
+    assert 0 < page < 1 << 20
+    while lintel.run_to('frame_free', 'config_parse') == 'frame_free' and lintel.get('rdi') != page >> 12:
+        pass
+    assert lintel.get('rdi') == page >> 12, 'nobody has given it back before the first VM is read about'
+    lintel.go()
+    assert machine.wait() == 0
+
+
+def test_the_stack_of_another_cpu_has_a_guard(watched):  # noqa: F811
+    """CPU 1 has next to no stack left, between two turns: its double-fault stack tells."""
+    machine, lintel = watched({'vm spin': {**SPIN, 'cpus': '0'}}, cpus=2)
+    while lintel.run_to('sched_round') and cpu_of(lintel) != 1:
+        pass
+    bottom = lintel.get('rsp') & ~(STACK_SIZE - 1)
+    lintel.set(rsp=bottom)
+    lintel.go()
+    machine.expect(r'\[lintel\] panic: double fault: the stack has overflown, rsp %016x, at sched_round\S* \(CPU 1\)\r\n'
+                   % bottom)
+    assert machine.wait() == 1

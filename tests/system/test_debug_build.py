@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support import ROOT
-from test_faults import SPIN, debug_build, watched  # noqa: F401: fixtures
+from test_faults import SPIN, watched  # noqa: F401: a fixture
 from tiny_guests import GUESTS, PAIRS, PLAN, RESULT, run_all
 
 WHERE = [pytest.param(pair, marks=[pytest.mark.matrix] if pair.endswith('bochs') else []) for pair in PAIRS]
@@ -13,7 +13,7 @@ RANK_TIMER = len(re.findall(r'^ +RANK\(', (ROOT / 'hv/lib/lock.h').read_text(), 
 
 
 @pytest.mark.parametrize('pair', WHERE)
-def test_all_guests_on_two_cpus(pair, emulator, debug_build):  # noqa: F811
+def test_all_guests_on_two_cpus(pair, emulator, debug_build):
     """Ranks of locks, who holds them, and owed TLB flushes are looked at all the way: none is a panic. What the guests
     measure is judged elsewhere (test_guests.py); here many share two CPUs with a slow lintel."""
     machines = []
