@@ -83,10 +83,10 @@ def pytest_terminal_summary(terminalreporter):
     if not table:
         return
     terminalreporter.section('matrix')
-    terminalreporter.line('%-40s %-8s %-8s %-8s' % ('machine', 'tiny', 'debian', 'refused'))
+    terminalreporter.line('%-40s %-8s %-8s %-8s %-8s' % ('machine', 'tiny', 'debian', 'smp', 'refused'))
     for machine, results in table.items():
-        cells = [results.get(test, results.get('cant', '-')) for test in ('tiny', 'debian', 'refused')]
-        terminalreporter.line(('%-40s %-8s %-8s %-8s' % (machine, *cells)).rstrip())
+        cells = [results.get(test, results.get('cant', '-')) for test in ('tiny', 'debian', 'smp', 'refused')]
+        terminalreporter.line(('%-40s %-8s %-8s %-8s %-8s' % (machine, *cells)).rstrip())
     counts = [sum(word == one for results in table.values() for one in results.values())
               for word in ('passed', 'failed', "can't")]
     terminalreporter.line("%d passed, %d failed, %d can't" % tuple(counts))

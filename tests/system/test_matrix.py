@@ -66,6 +66,19 @@ DEBIAN = {**TINY,
           # The BIOS of Bochs tells of no memory above 4 GiB.
           **sizes('bochs vmx corei7_haswell_4770', {'engine': 'vmx'}, ['384M', '1G', '4G']),
           **sizes('bochs svm ryzen', {'emulator': 'bochs'}, ['384M', '4G'])}
+
+
+def smp_machines():
+    """More, as many, and fewer vCPUs than CPUs; and as many as a VM can have on one CPU."""
+    qemu = {'qemu epyc %d vcpus %d cpus' % (vcpus, cpus): {'vcpus': vcpus, 'cpus': cpus}
+            for vcpus, cpus in [(vcpus, cpus) for vcpus in (2, 4, 8) for cpus in (1, 2, 4, 8)] + [(32, 1)]}
+    bochs = {'bochs %s %d vcpus %d cpus' % (engine, number, number):
+             {'vcpus': number, 'cpus': number, 'engine': engine, 'emulator': 'bochs'}
+             for engine in ('vmx', 'svm') for number in (2, 4)}
+    return {**qemu, **bochs}
+
+
+DEBIAN_SMP = smp_machines()
 NEITHER, NO_LONG_MODE = 'this CPU has neither AMD SVM', 'this CPU has no long mode'
 REFUSED = {
     **{'bochs ' + model: ({'emulator': 'bochs', 'cpu': model}, sentence)
@@ -110,6 +123,24 @@ def test_tiny(machine, emulator):
 def test_debian(machine, debian):
     shell = debian({'cmdline': QUICK, 'memory': '256M'}, **DEBIAN[machine])
     assert run_in_guest(shell, 'echo sum $((6 * 7))') == 'sum 42\n'
+    shell.sendline('poweroff -f')
+    assert shell.wait() == 0
+
+
+@pytest.mark.parametrize('machine', DEBIAN_SMP)
+def test_smp(machine, debian):
+    """All vCPUs are there, one leaves and comes back, all have work."""
+    vcpus, options = DEBIAN_SMP[machine]['vcpus'], {**DEBIAN_SMP[machine]}
+    del options['vcpus']
+    shell = debian({'cmdline': QUICK, 'memory': '512M', 'vcpus': vcpus}, **options)
+    path, all_of_them = '/sys/devices/system/cpu', '0-%d\n' % (vcpus - 1)
+    assert run_in_guest(shell, 'cat %s/online' % path) == all_of_them
+    for online in (0, 1):
+        run_in_guest(shell, 'echo %d >%s/cpu1/online' % (online, path))
+        assert run_in_guest(shell, 'cat %s/cpu1/online' % path) == '%d\n' % online
+    assert run_in_guest(shell, 'cat %s/online' % path) == all_of_them
+    run_in_guest(shell, 'for i in $(seq %d); do sha256sum /bin/busybox & done >/sums; wait' % vcpus, 300)
+    assert run_in_guest(shell, 'sort -u /sums | wc -l; wc -l </sums') == '1\n%d\n' % vcpus
     shell.sendline('poweroff -f')
     assert shell.wait() == 0
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The long ones (make soak): what happens a hundred times must cost as much memory as what happened once.
 
-LINTEL_SOAK_SECONDS is how long the two guests that work side by side run, and each fuzzer.
+LINTEL_SOAK_SECONDS is how long the two guests that work side by side run, and each fuzzer; LINTEL_SOAK_REBOOTS how often
+Debian reboots by each method.
 """
 import os
 import re
@@ -9,14 +10,15 @@ import subprocess
 import time
 
 import pytest
-from support import (BUILD, INIT_REACHED, PROMPT, ROOT, SCALE, debian_keys, run_in_guest, run_in_monitor, shut_down,
+from support import (BUILD, INIT_REACHED, PROMPT, QUICK, ROOT, SCALE, debian_keys, run_in_guest, run_in_monitor, shut_down,
                      to_monitor)
+from test_debian import WAYS
 
 pytestmark = pytest.mark.soak
 
 SECONDS = int(os.environ.get('LINTEL_SOAK_SECONDS', '300'))
 RESETS = 100
-REBOOTS = 20
+REBOOTS = int(os.environ.get('LINTEL_SOAK_REBOOTS', '100'))
 METHODS = ['cf9', 'keyboard', 'fadt', 'port92']
 FUZZERS = sorted((ROOT / 'tests/fuzz').glob('fuzz_*.c'))
 
@@ -68,16 +70,21 @@ def test_resets_cost_nothing(method, emulator):
     assert shut_down(machine) == 0
 
 
-def test_debian_boots_again_and_again(debian):
-    """After one boot and after twenty more a VM that is stopped keeps the same."""
+@pytest.mark.parametrize('kind, name', WAYS, ids=[row[0] for row in WAYS])
+def test_debian_reboots(kind, name, debian):
+    """Four vCPUs on two CPUs: after one boot and after a hundred more a VM that is stopped keeps the same."""
     kept = []
     for reboots in (0, REBOOTS):
-        machine = debian(timeout=3600)
+        machine = debian({'vcpus': 4, 'cmdline': QUICK, 'memory': '256M'}, cpus=2, timeout=(300 + 60 * reboots) * SCALE)
         for _ in range(reboots):
-            machine.sendline('reboot -f')
-            machine.expect(r'VM debian: reset \(')
+            run_in_guest(machine, 'echo %s >/sys/kernel/reboot/type' % kind)
+            # The third triple fault within ten seconds would stop the VM.
+            machine.sendline('sleep %d; reboot -f' % (5 if kind == 'triple' else 0))
+            machine.expect(r'VM debian: reset \(([^\r\n]*)')
+            assert re.search(name, machine.child.match.group(1))
             machine.expect(INIT_REACHED)
             machine.expect(PROMPT)
+            assert run_in_guest(machine, 'cat /sys/devices/system/cpu/online') == '0-3\n'
         to_monitor(machine)
         kept.append(stop(machine, 'debian'))
         assert shut_down(machine) == 0
