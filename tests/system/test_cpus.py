@@ -85,6 +85,19 @@ def cpu_of(lintel):
     return struct.unpack('<I', lintel.read(record, 4))[0]
 
 
+def flags_at_rest(lintel):
+    """RFLAGS of both CPUs, once both stand in HLT."""
+    give_up = time.monotonic() + 30 * SCALE
+    resting = []
+    while len(resting) < 2:
+        assert time.monotonic() < give_up, resting
+        lintel.go()
+        time.sleep(0.1)
+        lintel.stop()
+        resting = re.findall(r'RFL=([0-9a-f]+) .* HLT=1', lintel.monitor('info registers -a'))
+    return resting
+
+
 def test_a_panic_stops_every_cpu(watched):  # noqa: F811
     """CPU 1 jumps into data while CPU 0 is in a guest: both end in HLT, interrupts off, and not one word follows."""
     machine, lintel = watched({'vm spin': {**SPIN, 'cpus': '0'}, 'vm web': {**TINY, 'cpus': '1'}}, cpus=2)
@@ -95,17 +108,12 @@ def test_a_panic_stops_every_cpu(watched):  # noqa: F811
     assert cpu_of(lintel) == 1
     machine.expect(r'\[lintel\] panic: page fault: executing [^\r\n]* \(CPU 1, serving VM web, vCPU 0\)\r\n')
     os.kill(machine.child.pid, signal.SIGSTOP)    # the tool would end the emulator soon after that line
-    give_up = time.monotonic() + 30 * SCALE
-    resting = []
-    while len(resting) < 2:
-        assert time.monotonic() < give_up, resting
-        lintel.go()
-        time.sleep(0.1)
-        lintel.stop()
-        resting = re.findall(r'RFL=([0-9a-f]+) .* HLT=1', lintel.monitor('info registers -a'))
+    try:
+        resting = flags_at_rest(lintel)
+    finally:
+        os.kill(machine.child.pid, signal.SIGCONT)    # or it could not be told to end the emulator
     assert not any(int(flags, 16) & 0x200 for flags in resting)
     lintel.go()
-    os.kill(machine.child.pid, signal.SIGCONT)
     assert machine.wait() == 1
     assert re.search(r'\[lintel\] panic: [^\r\n]*\r\n$', machine.output)
 

@@ -108,6 +108,8 @@ CMDLINES = {
     'max-intel': dict.fromkeys(['hypercall_modes', 'hypercall_pages', 'hypercall_race', 'paging_on'], 'vmmcall'),
     'max-la57': {'hypercall_modes': 'five-levels'},
 }
+# Bochs 2.7 shows POPCNT on this model and has it not: bare Linux ends there, too, unless it is told.
+DEBIAN_WORDS = {'bochs svm phenom_8650_toliman': 'clearcpuid=151'}
 
 
 @pytest.mark.parametrize('machine', TINY)
@@ -121,7 +123,8 @@ def test_tiny(machine, emulator):
 
 @pytest.mark.parametrize('machine', DEBIAN)
 def test_debian(machine, debian):
-    shell = debian({'cmdline': QUICK, 'memory': '256M'}, **DEBIAN[machine])
+    cmdline = '%s %s"' % (QUICK.rstrip('"'), DEBIAN_WORDS.get(machine, ''))
+    shell = debian({'cmdline': cmdline, 'memory': '256M'}, **DEBIAN[machine])
     assert run_in_guest(shell, 'echo sum $((6 * 7))') == 'sum 42\n'
     shell.sendline('poweroff -f')
     assert shell.wait() == 0
