@@ -82,6 +82,7 @@ def down_and_back(machine, name, size, small):
     ('amd64', '2m', 2048, 204),
     ('amd64', 'batch', 2048, 204),
     ('amd64', 'basic', 320, 160),
+    ('cloud', '2m', 2048, 204),
     pytest.param('686-pae', '2m', 2048, 204, marks=pytest.mark.soak),    # six minutes, most of it its driver's pauses
     pytest.param('amd64', 'basic', 2048, 204, marks=pytest.mark.soak),
 ])
