@@ -386,15 +386,18 @@ PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p 
 TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(BENCH_HOST) $(GUEST)/vmlinux $(GUEST)/initrd.img \
 	$(GUEST)/root.img $(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
 TESTS ?= tests
+# Tests at the same time, most of which keep one CPU busy. What wants the machine alone is marked (tests/conftest.py).
+WORKERS ?= $(shell n=$$(nproc); [ $$n -lt 4 ] && echo $$n || echo 4)
+AT_ONCE = $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadgroup) --durations=15
 
 .PHONY: test
 test: $(SHARED)/.packages-test $(TEST_INPUTS)
-	$(PYTEST) -m 'not matrix and not soak' $(TESTS)
+	$(PYTEST) $(AT_ONCE) -m 'not matrix and not soak' $(TESTS)
 
 # Every test on every engine, firmware and CPU model that the emulators here have.
 .PHONY: matrix
 matrix: $(SHARED)/.packages-test $(TEST_INPUTS)
-	$(PYTEST) -m matrix $(TESTS)
+	$(PYTEST) $(AT_ONCE) -m matrix $(TESTS)
 
 # The long ones: SOAK_REBOOTS of Debian by each method, resets, two guests at work and each fuzzer for SOAK_SECONDS.
 SOAK_SECONDS ?= 300

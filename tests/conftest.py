@@ -1,16 +1,47 @@
 # SPDX-License-Identifier: MIT
-"""Fixtures of all tests: `make_iso` packs a configuration, `emulator` boots one, `debian` boots a guest to its prompt."""
+"""Fixtures of all tests: `make_iso` packs a configuration, `emulator` boots one, `debian` boots a guest to its prompt.
+
+`make test` has a worker (pytest-xdist) per CPU of the machine: tests share nothing but the build, which they only read.
+"""
+import fcntl
 import os
+import pathlib
 import re
 import subprocess
 
 import pytest
 from support import BUILD, INIT_REACHED, PROMPT, ROOT, SCALE, Machine, debian_keys, emulate_command, pack_iso
 
+# Files outside tests/system whose tests take long.
+LONG = ('test_bench.py', 'test_build.py', 'test_emulate.py', 'test_guests.py')
+
 
 def pytest_configure(config):
     config.addinivalue_line('markers', 'matrix: one case of every engine, firmware and CPU model (make matrix)')
     config.addinivalue_line('markers', 'soak: runs long (make soak)')
+    config.addinivalue_line('markers', 'alone: measures shares of time: no other worker has a test meanwhile')
+
+
+def is_alone(item):
+    return item.get_closest_marker('alone') is not None
+
+
+def pytest_collection_modifyitems(config, items):
+    """For workers: first what takes long, then the short ones, so that all end together; at last what is alone."""
+    if hasattr(config, 'workerinput'):
+        items.sort(key=lambda item: (is_alone(item), item.path.name not in LONG and item.path.parent.name != 'system'))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """A test that is `alone` begins when no other worker's test runs, and none begins before it has ended."""
+    if not hasattr(item.config, 'workerinput'):
+        yield
+        return
+    with open(pathlib.Path(item.config.getoption('basetemp')).parent / 'alone', 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX if is_alone(item) else fcntl.LOCK_SH)
+        yield
+
 
 
 @pytest.fixture
@@ -64,9 +95,12 @@ def debug_build():
     """make DEBUG=1, in its own folder below the build's; nothing to do when it is there already."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(('MAKE', 'MFLAGS'))}
     folder = BUILD / 'debug'
-    done = subprocess.run(['make', 'DEBUG=1', 'BUILD=%s' % os.path.relpath(folder, ROOT), 'all'], cwd=ROOT,
-                          env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=600 * SCALE)
+    # The first worker that wants it makes it, others wait.
+    with open(BUILD / '.debug', 'w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = subprocess.run(['make', 'DEBUG=1', 'BUILD=%s' % os.path.relpath(folder, ROOT), 'all'], cwd=ROOT,
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=600 * SCALE)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return folder
 

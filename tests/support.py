@@ -12,10 +12,13 @@ import pexpect
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = ROOT / os.environ.get('LINTEL_BUILD', 'build')
+BUILD_WORD = os.environ.get('LINTEL_BUILD', 'build')
+BUILD = ROOT / BUILD_WORD
+# In the words of `make test`: they are among the flags, and others would build all anew, under the feet of other tests.
+MAKE_RUN = ['env', '-C', str(ROOT), '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', 'run', 'BUILD=' + BUILD_WORD]
 GUEST = ROOT / 'build/guest'
-# A busy machine is given more time: LINTEL_TIMEOUT_SCALE=3 triples every time-out.
-SCALE = float(os.environ.get('LINTEL_TIMEOUT_SCALE', '1'))
+# A busy machine is given more time: LINTEL_TIMEOUT_SCALE=3 triples every time-out. Workers (pytest-xdist) keep it busy.
+SCALE = float(os.environ.get('LINTEL_TIMEOUT_SCALE', '2' if 'PYTEST_XDIST_WORKER' in os.environ else '1'))
 TIMEOUT = 300 * SCALE
 SHOWN_ON_FAILURE = 6000
 

@@ -51,8 +51,9 @@ def consoles(tmp_path_factory):
     return get
 
 
+# One worker has all that is judged of the same boots.
 @pytest.mark.parametrize('name', GUESTS)
-@pytest.mark.parametrize('pair', BOCHS_PAIRS)
+@pytest.mark.parametrize('pair', [pytest.param(pair, marks=pytest.mark.xdist_group(pair)) for pair in BOCHS_PAIRS])
 def test_guest(pair, name, consoles):
     skip_cant(pair, name)
     judge_guest(consoles(pair)[name], pair, name)

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from support import (BUILD, GUEST, INIT_REACHED, PROMPT, ROOT, Machine, debian_keys, read_screen, run_in_guest,
+from support import (BUILD, GUEST, INIT_REACHED, MAKE_RUN, PROMPT, ROOT, Machine, debian_keys, read_screen, run_in_guest,
                      run_in_monitor, to_monitor)
 
 RELEASE = (GUEST / 'modules').resolve().name
@@ -73,9 +73,9 @@ def assert_typing_works(machine):
 
 
 @pytest.mark.skipif(BUILD.parent == ROOT / 'build', reason='make run boots the plain build')
+@pytest.mark.xdist_group('make_run')    # there is one ISO of it
 def test_make_run():
-    machine = Machine(['env', '-C', ROOT, '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', 'run',
-                       'BUILD=%s' % BUILD])
+    machine = Machine(MAKE_RUN)
     try:
         machine.expect(INIT_REACHED)
         machine.expect(PROMPT)

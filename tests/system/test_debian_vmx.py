@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Debian under the Intel engine, from power-on to a shell in which one can type, and to power-off: make run ENGINE=vmx."""
 import pytest
-from support import (BUILD, GUEST, INIT_REACHED, PROMPT, QUICK, ROOT, Machine, conf_text, debian_keys, run_in_guest,
+from support import (BUILD, GUEST, INIT_REACHED, MAKE_RUN, PROMPT, QUICK, ROOT, Machine, conf_text, debian_keys, run_in_guest,
                      run_in_monitor, to_monitor)
 
 
@@ -12,13 +12,13 @@ def make_run(tmp_path):
     conf.write_text(conf_text({'vm debian': debian_keys(cmdline=QUICK)}))
     for name in ('vmlinux', 'initrd.img'):
         (tmp_path / name).symlink_to(GUEST / name)
-    machine = Machine(['env', '-C', ROOT, '-u', 'MAKEFLAGS', '-u', 'MFLAGS', '-u', 'MAKELEVEL', 'make', 'run',
-                       'ENGINE=vmx', 'MEMORY=1G', 'BUILD=%s' % BUILD, 'CONF=%s' % conf])
+    machine = Machine(MAKE_RUN + ['ENGINE=vmx', 'MEMORY=1G', 'CONF=%s' % conf])
     yield machine
     machine.end()
 
 
 @pytest.mark.skipif(BUILD.parent == ROOT / 'build', reason='make run boots the plain build')
+@pytest.mark.xdist_group('make_run')
 def test_make_run_on_vmx(make_run):
     make_run.expect(INIT_REACHED)
     make_run.expect(PROMPT)

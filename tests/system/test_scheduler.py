@@ -10,9 +10,12 @@ SPIN = {'kernel': 'spin_cli.elf', 'memory': '64M'}
 SLEEP = {'kernel': 'halt.elf', 'memory': '64M', 'cmdline': 'open'}
 ROW = re.compile(r'^(\w+) +running .* ([0-9]+\.[0-9]{3})', re.M)
 STARVED = re.compile(r'^ *([0-9]+)  ms without a CPU', re.M)
-MACHINES = [('qemu-2', {'cpus': 2}), ('qemu-4-single', {'cpus': 4, 'qemu_arg': ['-accel', 'tcg,thread=single']}),
-            ('bochs-vmx-2', {'cpus': 2, 'engine': 'vmx'})]    # SVM in Bochs can't preempt who spins: tiny_guests.py
-on_each_machine = pytest.mark.parametrize('options', [row[1] for row in MACHINES], ids=[row[0] for row in MACHINES])
+# Bochs counts its own time; SVM there can't preempt who spins (tiny_guests.py).
+alone = pytest.mark.alone
+MACHINES = [pytest.param({'cpus': 2}, id='qemu-2', marks=alone),
+            pytest.param({'cpus': 4, 'qemu_arg': ['-accel', 'tcg,thread=single']}, id='qemu-4-single', marks=alone),
+            pytest.param({'cpus': 2, 'engine': 'vmx'}, id='bochs-vmx-2')]
+on_each_machine = pytest.mark.parametrize('options', MACHINES)
 
 
 def cpu_seconds(machine):
@@ -39,6 +42,7 @@ def started(emulator, vms, **options):
     return machine
 
 
+@alone
 def test_cpu_time_is_as_the_weights(emulator):
     weights = {'a': 1, 'b': 1, 'c': 2, 'd': 4}
     machine = started(emulator, {name: {**SPIN, 'weight': str(256 * share)} for name, share in weights.items()})
@@ -49,6 +53,7 @@ def test_cpu_time_is_as_the_weights(emulator):
     assert shut_down(machine) == 0
 
 
+@alone
 def test_fifteen_idle_vms_cost_nothing(emulator):
     machine = started(emulator, {'spin': SPIN, **{'idle%d' % i: SLEEP for i in range(15)}})
     spent(machine, 1)
@@ -109,6 +114,7 @@ def stolen(machine):
     return int(re.search('^cpu +(.*)', text, re.M).group(1).split()[7]) / 100, float(text.split()[0])
 
 
+@alone
 @pytest.mark.parametrize('cpus, personality', [(1, 'kvm'), (2, 'kvm'), (1, 'vmware')])
 def test_debian_sees_stolen_time(emulator, cpus, personality):
     """Four vCPUs that spin: on one CPU three quarters of their time are stolen, on two the half."""
