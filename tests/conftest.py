@@ -118,7 +118,7 @@ def pytest_terminal_summary(terminalreporter):
         return
     terminalreporter.section('matrix')
     terminalreporter.line('%-40s %-8s %-8s %-8s %-8s' % ('machine', 'tiny', 'debian', 'smp', 'refused'))
-    for machine, results in table.items():
+    for machine, results in sorted(table.items()):
         cells = [results.get(test, results.get('cant', '-')) for test in ('tiny', 'debian', 'smp', 'refused')]
         terminalreporter.line(('%-40s %-8s %-8s %-8s %-8s' % (machine, *cells)).rstrip())
     counts = [sum(word == one for results in table.values() for one in results.values())

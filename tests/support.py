@@ -105,8 +105,10 @@ class Machine:
         self.child.send(text)
 
     def sendline(self, text=''):
-        """A terminal's Enter key is a carriage return."""
+        """A terminal's Enter key is a carriage return. Who has a prompt waits for nothing else: no need to wait, too."""
+        self.child.delaybeforesend, pause = None, self.child.delaybeforesend
         self.child.send(text + '\r')
+        self.child.delaybeforesend = pause
 
     def wait(self, timeout=None):
         """Wait until the machine is gone; returns the exit status of tools/emulate."""
