@@ -10,6 +10,7 @@
 
 #include <linux/virtio_ids.h>
 
+#include "guest/devices/virtio_buffers.h"
 #include "guest/machine.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
@@ -44,76 +45,6 @@ static struct guest_memory *memory_of(const struct virtio_blk *blk)
 static struct spinlock *lock_of(struct virtio_blk *blk)
 {
     return &blk->virtio.pci.lock;
-}
-
-/* ---------------------------------------------------------------- the parts of a chain */
-
-/* Pieces of guest memory: the readable or the writable half of a chain, or what is left of it. */
-struct buffers {
-    struct guest_segment *at;
-    u32 count;
-};
-
-static u64 buffers_bytes(const struct buffers *buffers)
-{
-    u64 bytes = 0;
-
-    for (u32 i = 0; i < buffers->count; i++)
-        bytes += buffers->at[i].bytes;
-    return bytes;
-}
-
-/* Copy its first bytes out, and leave what is behind them. -EFAULT; -EINVAL: there are not so many. */
-static int buffers_take(struct buffers *buffers, struct guest_memory *memory, void *to, u64 bytes)
-{
-    u8 *at = to;
-
-    while (bytes > 0 && buffers->count > 0) {
-        u64 part = MIN(bytes, buffers->at->bytes);
-
-        if (guest_memory_read(memory, buffers->at->gpa, at, part))
-            return -EFAULT;
-        at += part;
-        bytes -= part;
-        buffers->at->gpa += part;
-        buffers->at->bytes -= part;
-        if (buffers->at->bytes == 0) {
-            buffers->at++;
-            buffers->count--;
-        }
-    }
-    return bytes ? -EINVAL : 0;
-}
-
-/* Copy into its beginning, as much as fits. */
-static int buffers_fill(const struct buffers *buffers, struct guest_memory *memory, const char *from,
-                        u64 bytes)
-{
-    int error = 0;
-
-    for (u32 i = 0; i < buffers->count && bytes > 0 && !error; i++) {
-        u64 part = MIN(bytes, buffers->at[i].bytes);
-
-        error = guest_memory_write(memory, buffers->at[i].gpa, from, part);
-        from += part;
-        bytes -= part;
-    }
-    return error;
-}
-
-/* Its last byte, which is left away. False: it has none. */
-static bool buffers_cut_last(struct buffers *buffers, gpa_t *last)
-{
-    struct guest_segment *segment;
-
-    while (buffers->count > 0 && buffers->at[buffers->count - 1].bytes == 0)
-        buffers->count--;
-    if (buffers->count == 0)
-        return false;
-    segment = &buffers->at[buffers->count - 1];
-    segment->bytes--;
-    *last = segment->gpa + segment->bytes;
-    return true;
 }
 
 /* ---------------------------------------------------------------- requests */

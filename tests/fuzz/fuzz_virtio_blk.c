@@ -6,6 +6,7 @@
  * one word that were believed to agree would show here.
  */
 // sources: guest/devices/virtio_blk.c guest/devices/virtio.c guest/devices/virtio_ring.c guest/devices/msix.c
+// sources: guest/devices/virtio_buffers.c
 // sources: guest/devices/pci.c hv/run/bus.c hv/storage/block.c hv/storage/block_ram.c hv/memory/frame.c
 // sources: hv/memory/memory.c hv/memory/guest_map.c tests/unit/fake_memory.c
 #include <stdarg.h>
