@@ -14,7 +14,8 @@
 // sources: guest/devices/lapic_registers.c guest/devices/lapic_snapshot.c guest/devices/lapic_timer.c
 // sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
-// sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c hv/storage/block.c
+// sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
+// sources: hv/storage/block.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
