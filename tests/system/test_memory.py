@@ -88,6 +88,26 @@ def test_a_shared_list(pair, emulator):
     assert shut_down(machine) == 0
 
 
+@pytest.mark.parametrize('pair', PAIRS)
+def test_tables_in_a_shared_list(pair, emulator, debug_build):
+    """The CPU would note accessed and dirty in the list: whichever table lies there, its VM ends by a sentence, and what the
+    list says is proved then (debug build). Its neighbour goes on."""
+    words = ('root', 'pointers', 'directory', 'table', 'dirty')
+    machine = emulator({'vm stays': guest('p2m_list', cmdline='stay'),
+                        **{'vm ' + word: guest('p2m_tables', cmdline=word) for word in words}},
+                       lintel=debug_build / 'lintel.elf', **PAIRS[pair])
+    for word in words:
+        wait_for_log(machine, r'VM %s: (stopped: vCPU 0 at rip 0x[0-9a-f]+ has a page table at gpa 0x80010[0-9a-f]{3}, where '
+                     r'no RAM is|has powered itself off)' % word)    # the latter judged below
+    wait_for_log(machine, 'ok 44 ')
+    to_monitor(machine)
+    for word in words:
+        text = console_of(machine, word)
+        assert '# walks' in text and 'ok 1' not in text, text
+    assert audit(machine, 'stays') > 0
+    assert shut_down(machine) == 0
+
+
 def hole_and_top(ranges):
     """Of a dump: what lies at 640 KiB, where RAM ends, and where RAM below 4 GiB ends if there is some above."""
     ram = [(start, end) for start, end, kind in ranges if kind in ('given', 'RAM not given')]

@@ -251,6 +251,11 @@ static void test_ept(void **state)
     c.ept_vpid &= ~BIT(41);
     assert_int_equal(decide(&c, why, sizeof(why)), 0);
     assert_false(vmx_features.vpid || vmx_features.processor2 & BIT(5));
+    /* Accessed and dirty, where the CPU has them. */
+    assert_int_equal(vmx_features.ept_flags, 6 | 3 << 3 | BIT(6));
+    c.ept_vpid &= ~BIT(21);
+    assert_int_equal(decide(&c, why, sizeof(why)), 0);
+    assert_int_equal(vmx_features.ept_flags, 6 | 3 << 3);
 }
 
 static void test_feature_control(void **state)

@@ -31,11 +31,14 @@
 #define MSR_MAP_HIGH   0x400 /* read bits of c0000000; the write bits stand 0x800 behind */
 #define MSR_MAP_WRITES 0x800
 
+#define EPT_ACCESSED BIT(8) /* both set beforehand, as with AMD; ignored by CPUs without them (29.3.5) */
+#define EPT_DIRTY    BIT(9)
+
 /* An entry's rights and its memory type, write-back; SDM 3C, table 29-6 and 29.3.7. */
 const struct nested_format nested_format_intel = {
-    .table = BIT(0) | BIT(1) | BIT(2),
-    .read = BIT(0) | 6ull << 3,
-    .write = BIT(1),
+    .table = BIT(0) | BIT(1) | BIT(2) | EPT_ACCESSED,
+    .read = BIT(0) | 6ull << 3 | EPT_ACCESSED,
+    .write = BIT(1) | EPT_DIRTY,
     .execute = BIT(2),
     .no_execute = 0,
     .large = BIT(7),

@@ -15,6 +15,7 @@
 #define EPT_2M           BIT(16)
 #define EPT_1G           BIT(17)
 #define EPT_INVEPT       BIT(20)
+#define EPT_HAS_NOTES    BIT(21) /* accessed and dirty */
 #define EPT_SINGLE       BIT(25)
 #define EPT_ALL          BIT(26)
 #define VPID_INVVPID     BIT(32)
@@ -22,6 +23,7 @@
 
 #define EPT_POINTER_WRITE_BACK  6ull
 #define EPT_POINTER_FOUR_LEVELS (3ull << 3)
+#define EPT_POINTER_NOTES       BIT(6)
 
 struct vmx_features vmx_features;
 
@@ -153,6 +155,10 @@ static int decide_ept(const struct vmx_capabilities *c, struct vmx_features *f, 
         return -ENOTSUP;
     }
     f->ept_flags = EPT_POINTER_WRITE_BACK | EPT_POINTER_FOUR_LEVELS;
+    /* Nobody reads them, but then a walk of a guest's table is a write, as with AMD (29.3.5): none reads
+     * one in a page that the guest may only read. */
+    if (c->ept_vpid & EPT_HAS_NOTES)
+        f->ept_flags |= EPT_POINTER_NOTES;
     f->pages_1g = c->ept_vpid & EPT_1G;
     f->invept_single = c->ept_vpid & EPT_SINGLE;
     f->invvpid_single = (c->ept_vpid & VPID_INVVPID) && (c->ept_vpid & VPID_SINGLE);
