@@ -18,6 +18,8 @@
 #include "boot/boot_info.h"
 #include "boot/memory.h"
 #include "drivers/acpi.h"
+#include "drivers/drives.h"
+#include "drivers/pci.h"
 #include "drivers/power.h"
 #include "drivers/screen.h"
 #include "drivers/serial.h"
@@ -129,6 +131,7 @@ static void machine_start(void)
     log_clock_set(log_clock);
     wall_clock_init();
     fpu_enable();
+    host_pci_init(&acpi_info);
     log_info("time stamp counter %llu kHz, local APIC timer %llu kHz", (unsigned long long)tsc_khz,
              (unsigned long long)lapic_timer_khz);
 }
@@ -201,7 +204,8 @@ static u32 vms_start(void)
 
 static void operator_start(void)
 {
-    static const struct monitor_host host = {.power_off = power_off, .reset = machine_reset};
+    static const struct monitor_host host = {
+        .power_off = power_off, .reset = machine_reset, .pci_show = host_pci_show};
 
     sched_init();
     memory_wait_init();
@@ -261,6 +265,7 @@ NORETURN void boot_main(u32 magic, u32 tags)
     machine = &guest_machine_ops;
     rtc_wall_clock_seconds = wall_clock_seconds;
     config_read();
+    host_drives_start(&config);
     running = vms_start();
     say_ready(entry, running);
     sched_loop();

@@ -19,6 +19,7 @@
 #include "hv/lib/printf.h"
 #include "hv/operator/console.h"
 #include "hv/run/sched.h"
+#include "hv/storage/drive.h"
 
 #define PIT_LINE     0
 #define PIT_PIN      2
@@ -81,20 +82,34 @@ static int devices_init(struct machine *m)
     return error;
 }
 
-/* What vm->config says, from disk0 on; each is promised all that it may need. */
-static int disk_add(struct machine *m, const struct vm_disk *disk, char *why, size_t size)
+/* What a line means: a drive of the machine, or memory, which is promised all that it may need. */
+static int disk_open(struct machine *m, const struct vm_disk *disk, struct block_device **device, char *why,
+                     size_t size)
 {
-    struct block_device *device;
-    int error = block_ram_create(&disk->file, disk->bytes, frame_owner_support(m->vm->index), &device);
-    u32 number = m->disk_count;
+    frame_owner_t owner = frame_owner_support(m->vm->index);
+    int used = snprintf(why, size, "lintel.conf:%u: disk = %s: ", disk->line, disk->name);
+    int error;
 
-    if (error) {
+    if (disk->host)
+        return drive_open(disk->name, disk->write, owner, device, why + used, size - (size_t)used);
+    error = block_ram_create(&disk->file, disk->bytes, owner, device);
+    if (error)
         snprintf(why, size,
                  "disk = %s does not fit: what is written to it goes to memory, and so much is not "
                  "left",
                  disk->name);
+    return error;
+}
+
+/* From disk0 on. */
+static int disk_add(struct machine *m, const struct vm_disk *disk, char *why, size_t size)
+{
+    struct block_device *device;
+    int error = disk_open(m, disk, &device, why, size);
+    u32 number = m->disk_count;
+
+    if (error)
         return error;
-    }
     m->disks[number] = virtio_blk_create(m, MACHINE_DISK_SLOT + number, number, device);
     if (!m->disks[number]) {
         block_close(device);
@@ -102,8 +117,9 @@ static int disk_add(struct machine *m, const struct vm_disk *disk, char *why, si
         return -ENOMEM;
     }
     m->disk_count++;
-    log_info("VM %s: disk%u is %s, %llu KiB", m->vm->name, number, disk->name,
-             (unsigned long long)device->sectors * BLOCK_SECTOR >> 10);
+    log_info("VM %s: disk%u is %s, %llu KiB%s", m->vm->name, number, disk->name,
+             (unsigned long long)device->sectors * BLOCK_SECTOR >> 10,
+             device->read_only ? ", to be read alone" : "");
     return 0;
 }
 

@@ -72,6 +72,12 @@ def test_a_file_that_two_machines_use_is_packed_once(tmp_path):
 
 
 CONF_MISTAKES = [
+    ('[vm a]\nkernel = k\ndisk = ide:1/part0\n', ':3: vm a: disk = ide:1/part0 is wrong; right would be a file, '),
+    ('[vm a]\nkernel = k\nwrite = yes\n', ':3: vm a: write stands above every disk; right would be below'),
+    ('[vm a]\nkernel = k\ndisk = ide:1\nwrite = no\nwrite = no\n', ':5: vm a: write was given in line 4 already; '),
+    ('[vm a]\nkernel = k\ndisk = k\nwrite = yes\n', ':4: vm a: write is for drives of the machine; right would be to '),
+    ('[vm a]\nkernel = k\ndisk = ide:1\n[vm b]\nkernel = k\ndisk = ide:1/part2\nwrite = yes\n',
+     ':6: vm b: disk = ide:1/part2 is what VM a has by line 3, and one of the two writes; right would be a drive or '),
     ('', ':1: no VM is described'),
     ('kernel = k\n', ':1: "kernel" stands before any section'),
     ('[vm a]\n', ':1: vm a: no kernel is named'),

@@ -139,6 +139,11 @@ int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
     __attribute__((nonnull));
+/*
+ * The same by who is no part of an exit (hv/run/vm_flush.h), to the guest or from it: each page under the
+ * VM's lock; what is missing is given either way. Any CPU; no lock from RANK_VM on held. guest_copy.c
+ */
+int guest_memory_copy(struct guest_memory *memory, gpa_t gpa, void *buffer, u64 bytes, bool to_guest);
 int guest_memory_zero(struct guest_memory *memory, gpa_t gpa, u64 bytes);
 
 /*

@@ -147,10 +147,43 @@ static void balloon_check(struct parser *p, struct vm_config *vm)
                    "one of the two");
 }
 
+/* Do two names of drives or partitions mean sectors that both have? */
+static bool drives_meet(const char *one, const char *other)
+{
+    while (*one && *one == *other) {
+        one++;
+        other++;
+    }
+    return *one == *other || (!*one && *other == '/') || (*one == '/' && !*other);
+}
+
+/* Whoever has a drive beside somebody who writes to it has none. */
+static void drive_compare(struct parser *p, const struct vm_disk *disk, const struct vm_config *vm,
+                          const struct vm_disk *other)
+{
+    if (other->host && (disk->write || other->write) && drives_meet(disk->name, other->name))
+        mistake(
+            p,
+            "disk = %s is what VM %s has by line %u, and one of the two writes; right would be a drive or "
+            "partition of its own, or write = no in both places",
+            disk->name, vm->name, other->line);
+}
+
+static void drive_check(struct parser *p, const struct vm_disk *disk)
+{
+    for (u32 i = 0; i < p->config->vm_count; i++)
+        for (u32 j = 0; j < p->config->vms[i].disk_count; j++)
+            drive_compare(p, disk, &p->config->vms[i], &p->config->vms[i].disks[j]);
+    for (const struct vm_disk *other = p->vm->disks; other < disk; other++)
+        drive_compare(p, disk, p->vm, other);
+}
+
 static void disk_resolve(struct parser *p, struct vm_disk *disk)
 {
     p->line = disk->line;
-    if (disk->bytes)
+    if (disk->host)
+        drive_check(p, disk);
+    if (disk->host || disk->bytes)
         return;
     file_resolve(p, "disk", disk->name, &disk->file);
     if (disk->file.start && !disk->file.size)
@@ -307,6 +340,27 @@ static bool is_once_more_right(struct parser *p, const struct config_key *key)
     return true;
 }
 
+/* `write` is about the disk above it. */
+static bool has_disk_above(struct parser *p, const struct config_key *key)
+{
+    const struct vm_disk *disk;
+
+    if (strcmp(key->type, "disk_write") != 0)
+        return true;
+    disk = p->vm->disk_count ? &p->vm->disks[p->vm->disk_count - 1] : NULL;
+    if (!disk)
+        mistake(p, "%s stands above every disk; right would be below the disk that it is about", key->name);
+    else if (disk->write_line)
+        mistake(p, "%s was given in line %u already; right would be once for each disk", key->name,
+                disk->write_line);
+    else if (!disk->host)
+        mistake(p,
+                "%s is for drives of the machine; right would be to leave it away, as what is written to "
+                "disk = %.*s goes to memory",
+                key->name, SHOWN(span_of(disk->name)));
+    return disk && !disk->write_line && disk->host;
+}
+
 static void assignment(struct parser *p, struct span line)
 {
     struct span text, name = span_trim(span_cut(line, '=', &text));
@@ -336,6 +390,8 @@ static void assignment(struct parser *p, struct span line)
                 text.length > VALUE_SHOWN ? "..." : "", key->right);
         return;
     }
+    if (!has_disk_above(p, key))
+        return;
     value.line = p->line;
     config_value_store(p->config, p->vm, key, &value);
 }

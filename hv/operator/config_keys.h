@@ -4,10 +4,11 @@
  * include guard, as each includer defines CONFIG_KEY. tools/mkiso reads the same language; a test compares
  * its table with this one.
  *
- * type: file (a name without white space), disk (the same, or ram:SIZE; VM_DISKS_MAX times at most), text,
- * size (K, M or G behind the number), a range of numbers (1..32), cpu_list and vcpu_list (numbers and ranges
- * with commas between them), yes_no, or the words that are allowed, in the order of their enum. A key without
- * a default ("") may be left out, but for kernel.
+ * type: file (a name without white space), disk (the same, ram:SIZE, or a drive of the machine; VM_DISKS_MAX
+ * times at most), disk_write (yes or no, about the disk above it), text, size (K, M or G behind the number),
+ * a range of numbers (1..32), cpu_list and vcpu_list (numbers and ranges with commas between them), yes_no,
+ * or the words that are allowed, in the order of their enum. A key without a default ("") may be left out,
+ * but for kernel.
  */
 /* clang-format off */
 #ifndef CONFIG_KEY
@@ -20,7 +21,8 @@ CONFIG_KEY("vm", "kernel", file, "", "the name of a bzImage or a PVH ELF file")
 CONFIG_KEY("vm", "kernel.unpack", yes_no, "no", "yes or no") /* tools/mkiso does it; nothing to do at boot */
 CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")
 CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
-CONFIG_KEY("vm", "disk", disk, "", "the name of an image file, or ram:SIZE such as ram:64M") /* may repeat */
+CONFIG_KEY("vm", "disk", disk, "", "a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2")
+CONFIG_KEY("vm", "write", disk_write, "", "yes or no, below the disk that it is about") /* of a drive: no */
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* all */

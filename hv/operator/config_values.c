@@ -121,18 +121,48 @@ bool config_size_parse(struct span size, u64 *bytes)
     return size_parse(size, MEMORY_MIN, bytes);
 }
 
-/* A file's name, or ram:SIZE; *bytes is 0 for a file. */
+static bool begins_with(struct span *span, const char *text)
+{
+    size_t length = strlen(text);
+
+    if (span->length < length || memcmp(span->at, text, length) != 0)
+        return false;
+    span->at += length;
+    span->length -= length;
+    return true;
+}
+
+/* "N" or "N/partM": few digits, without a zero in front of others, so that one drive has one name. */
+static bool place_parse(struct span place)
+{
+    struct span part, number = span_cut(place, '/', &part);
+    u64 n;
+
+    if (number.length > 2 || !number_parse(number, &n) || (number.length > 1 && number.at[0] == '0'))
+        return false;
+    if (number.length == place.length)
+        return true;
+    return begins_with(&part, "part") && part.length <= 2 && number_parse(part, &n) && part.at[0] != '0';
+}
+
+bool config_is_drive(struct span disk)
+{
+    return begins_with(&disk, "virtio:") || begins_with(&disk, "ahci:") || begins_with(&disk, "ide:");
+}
+
+/* A file's name, ram:SIZE, or a drive's; *bytes is 0 but for ram:. */
 static bool disk_parse(struct span disk, u64 *bytes)
 {
-    static const char ram[] = "ram:";
-    const size_t length = sizeof(ram) - 1;
-
     *bytes = 0;
     if (!file_is_right(disk))
         return false;
-    if (disk.length < length || memcmp(disk.at, ram, length) != 0)
-        return true;
-    return size_parse((struct span){disk.at + length, disk.length - length}, PAGE_SIZE, bytes);
+    if (begins_with(&disk, "ram:"))
+        return size_parse(disk, PAGE_SIZE, bytes);
+    if (config_is_drive(disk)) {
+        span_cut(disk, ':', &disk);
+        return place_parse(disk);
+    }
+    return true;
 }
 
 static bool is_range(const char *type)
@@ -201,7 +231,7 @@ static bool word_parse(struct span words, struct span word, u64 *place)
 
 u32 config_key_times(const struct config_key *key)
 {
-    return strcmp(key->type, "disk") == 0 ? VM_DISKS_MAX : 1;
+    return strncmp(key->type, "disk", 4) == 0 ? VM_DISKS_MAX : 1;
 }
 
 bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value)
@@ -221,7 +251,9 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
         return cpu_list_parse(text, VM_VCPUS_MAX, &value->number);
     if (is_range(key->type))
         return range_parse(key->type, text, &value->number);
-    return word_parse(span_of(strcmp(key->type, "yes_no") == 0 ? "no|yes" : key->type), text, &value->number);
+    if (strcmp(key->type, "yes_no") == 0 || strcmp(key->type, "disk_write") == 0)
+        return word_parse(span_of("no|yes"), text, &value->number);
+    return word_parse(span_of(key->type), text, &value->number);
 }
 
 /* ---------------------------------------------------------------- where values go */
@@ -274,7 +306,17 @@ static void store_disk(struct target *to, const struct config_value *value)
 
     span_copy(disk->name, value->text);
     disk->bytes = value->number;
+    disk->host = config_is_drive(value->text);
     disk->line = value->line;
+}
+
+/* config.c has seen that there is one, which has none yet. */
+static void store_write(struct target *to, const struct config_value *value)
+{
+    struct vm_disk *disk = &to->vm->disks[to->vm->disk_count - 1];
+
+    disk->write = value->number;
+    disk->write_line = value->line;
 }
 
 static void store_memory(struct target *to, const struct config_value *value)
@@ -366,6 +408,7 @@ static const struct {
     {"initrd", store_initrd},
     {"cmdline", store_cmdline},
     {"disk", store_disk},
+    {"write", store_write},
     {"memory", store_memory},
     {"balloon.min", store_balloon_min},
     {"balloon.max", store_balloon_max},

@@ -32,7 +32,7 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 22
+#define CONFIG_KEY_COUNT 23
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
 /*
@@ -56,6 +56,8 @@ void config_value_store(struct config *config, struct vm_config *vm, const struc
 
 /* A size as `memory` takes it; false when it is none. */
 bool config_size_parse(struct span size, u64 *bytes);
+/* Does this disk mean a drive of the machine? */
+bool config_is_drive(struct span disk);
 bool config_vm_name_is_right(struct span name);
 
 #endif

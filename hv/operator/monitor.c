@@ -167,6 +167,12 @@ static void console_command(struct vm *vm, char *const *more)
         console_printf("VM %s has no console, because it could not be created: %s\n", vm->name, vm->why);
 }
 
+static void pci_command(struct vm *none, char *const *more)
+{
+    (void)none, (void)more;
+    host.pci_show();
+}
+
 static void shutdown_command(struct vm *none, char *const *more)
 {
     (void)none, (void)more;
@@ -200,6 +206,7 @@ static const struct command commands[] = {
     {"balloon", "[NAME [SIZE]]", "what VMs keep of their memory; let one keep SIZE", balloon_command},
     {"p2m dump", "NAME", "where a VM's memory has frames, holes and identity ranges", p2m_dump_command},
     {"p2m audit", "NAME", "prove that all that is recorded about its memory agrees", p2m_audit_command},
+    {"pci", "", "the machine's own PCI functions", pci_command},
     {"log", "", "lintel's log, from the oldest line that is kept", log_show},
     {"shutdown", "", "have all VMs end, and power the machine off; twice: at once", shutdown_command},
     {"reboot", "", "have all VMs end, and reset the machine; twice: at once", reboot_command},

@@ -9,6 +9,7 @@
 struct monitor_host {
     NORETURN void (*power_off)(void);
     NORETURN void (*reset)(void);
+    void (*pci_show)(void); /* the machine's PCI functions */
 };
 void monitor_init(const struct monitor_host *host);
 /* Seconds that VMs have to switch themselves off before the machine ends; until told, none. */

@@ -26,12 +26,14 @@ struct boot_file {
     u64 size;
 };
 
-/* One line `disk = ...`. */
+/* One line `disk = ...`, and `write = ...` below it. */
 struct vm_disk {
-    char name[128];        /* as written: of a file, or "ram:SIZE" */
-    struct boot_file file; /* start NULL: blank */
-    u64 bytes;             /* of a blank one; 0: name is a file's */
-    u32 line;
+    char name[128];        /* as written: of a file, "ram:SIZE", or a drive of the machine, "ahci:0/part2" */
+    struct boot_file file; /* start NULL: blank, or the machine's */
+    u64 bytes;             /* of a blank one; 0: name is a file's or the machine's */
+    bool host;             /* a drive of the machine */
+    bool write;            /* which the VM may write */
+    u32 line, write_line;  /* 0: there is no `write` */
 };
 
 struct vm_config {

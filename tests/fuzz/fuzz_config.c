@@ -31,7 +31,7 @@ static void check(const struct vm_config *vm)
     if (vm->disk_count > VM_DISKS_MAX)
         abort();
     for (u32 i = 0; i < vm->disk_count; i++)
-        if (!vm->disks[i].file.start == !vm->disks[i].bytes)
+        if (!vm->disks[i].file.start + !vm->disks[i].bytes + !vm->disks[i].host != 2)
             abort();
     if (vm->memory < 64ull << 20 || vm->memory % PAGE_SIZE || !vm->line)
         abort();

@@ -130,3 +130,9 @@ int guest_memory_write_u16(struct guest_memory *memory, gpa_t gpa, u16 value)
 {
     return gpa & 1 ? -EINVAL : guest_memory_write(memory, gpa, &value, 2);
 }
+
+int guest_memory_copy(struct guest_memory *memory, gpa_t gpa, void *buffer, u64 bytes, bool to_guest)
+{
+    return to_guest ? guest_memory_write(memory, gpa, buffer, bytes)
+                    : guest_memory_read(memory, gpa, buffer, bytes);
+}

@@ -181,12 +181,12 @@ static void test_sizes(void **state)
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
 #define KEYS                                                                                                 \
-    "kernel, kernel.unpack, initrd, cmdline, disk, memory, balloon.min, balloon.max, balloon.forms, vcpus, " \
-    "vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
+    "kernel, kernel.unpack, initrd, cmdline, disk, write, memory, balloon.min, balloon.max, balloon.forms, " \
+    "vcpus, vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"
 #define FILES "vmlinuz, initrd.img, empty"
-#define DISK  " is wrong; right would be the name of an image file, or ram:SIZE such as ram:64M"
+#define DISK  " is wrong; right would be a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2"
 #define CPUS  " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
 /* One mistake each; text, sentence, VMs that are left. */
@@ -302,6 +302,31 @@ static const struct {
     {VM "disk = a b\n", "3: vm web: disk = a b" DISK, 0},
     {VM "disk = ram:4K\ndisk = gone\n",
      "4: vm web: disk = gone is not among the boot files; right would be one of " FILES, 0},
+    {VM "disk = virtio:\n", "3: vm web: disk = virtio:" DISK, 0},
+    {VM "disk = virtio:01\n", "3: vm web: disk = virtio:01" DISK, 0},
+    {VM "disk = ahci:100\n", "3: vm web: disk = ahci:100" DISK, 0},
+    {VM "disk = ide:1/part0\n", "3: vm web: disk = ide:1/part0" DISK, 0},
+    {VM "disk = ide:1/part01\n", "3: vm web: disk = ide:1/part01" DISK, 0},
+    {VM "disk = ide:1/part\n", "3: vm web: disk = ide:1/part" DISK, 0},
+    {VM "disk = ide:1/2\n", "3: vm web: disk = ide:1/2" DISK, 0},
+    {VM "write = yes\n",
+     "3: vm web: write stands above every disk; right would be below the disk that it is about", 0},
+    {VM "disk = ide:1\nwrite = 1\n",
+     "4: vm web: write = 1 is wrong; right would be yes or no, below the disk that it is about", 0},
+    {VM "disk = ide:1\nwrite = no\nwrite = yes\n",
+     "5: vm web: write was given in line 4 already; right would be once for each disk", 0},
+    {VM "disk = ram:4K\nwrite = yes\n",
+     "4: vm web: write is for drives of the machine; right would be to leave it away, as what is written to "
+     "disk = ram:4K goes to memory",
+     0},
+    {VM "disk = ide:1\n[vm b]\nkernel = vmlinuz\ndisk = ide:1/part2\nwrite = yes\n",
+     "6: vm b: disk = ide:1/part2 is what VM web has by line 3, and one of the two writes; right would be a "
+     "drive or partition of its own, or write = no in both places",
+     1},
+    {VM "disk = ide:1/part2\nwrite = yes\ndisk = ide:1\n",
+     "5: vm web: disk = ide:1 is what VM web has by line 3, and one of the two writes; right would be a "
+     "drive or partition of its own, or write = no in both places",
+     0},
     {VM "disk = empty\n",
      "3: vm web: disk = empty is an empty file; right would be an image, or ram:SIZE for a blank disk", 0},
     {"\xef\xbb\xbf" VM, "1: byte 0xef in column 1 is no text; right would be printable ASCII", 1},
@@ -326,6 +351,26 @@ static void test_mistakes(void **state)
             assert_int_equal(config.vm_count, mistakes[i].vms);
         }
     }
+}
+
+static void test_drives(void **state)
+{
+    const struct vm_config *vm = &config.vms[0];
+
+    (void)state;
+    parse(VM "disk = virtio:0/part12\nwrite = yes\ndisk = ahci:31\ndisk = virtio:0/part1\nwrite = yes\n"
+             "[vm b]\nkernel = vmlinuz\ndisk = ahci:31\nwrite = no\ndisk = ahci:3\nwrite = yes\n");
+    assert_int_equal(said_count, 0);
+    assert_int_equal(vm->disk_count, 3);
+    for (u32 i = 0; i < 3; i++) {
+        assert_true(vm->disks[i].host);
+        assert_int_equal(vm->disks[i].write, i != 1);
+        assert_int_equal(vm->disks[i].bytes, 0);
+        assert_null(vm->disks[i].file.start);
+    }
+    assert_string_equal(vm->disks[0].name, "virtio:0/part12");
+    assert_false(config.vms[1].disks[0].write);
+    assert_true(config.vms[1].disks[1].write);
 }
 
 /* Files and blank disks, in their order; what is wrong with them is told with its line. */
@@ -457,6 +502,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_disks),
+        cmocka_unit_test(test_drives),
         cmocka_unit_test(test_others_stay),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_nul_byte),

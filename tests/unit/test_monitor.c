@@ -225,6 +225,11 @@ u64 tsc_to_ns(u64 ticks)
 /* The ends of the machine never return in real life. */
 static jmp_buf machine_end;
 
+static void pci_show(void)
+{
+    console_printf("00:02.0\n");
+}
+
 static NORETURN void power_off(void)
 {
     note("power off");
@@ -292,7 +297,7 @@ static void type(const char *line)
 
 static int setup(void **state)
 {
-    static const struct monitor_host host = {power_off, reset};
+    static const struct monitor_host host = {power_off, reset, pci_show};
 
     (void)state;
     web = (struct vm){.name = "web", .index = 0, .state = VM_RUNNING, .config = &config};
@@ -320,13 +325,13 @@ static void test_refusals(void **state)
         {"   ", "> "},
         {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
-                 "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
+                 "balloon, p2m dump, p2m audit, pci, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
-                 "balloon, p2m dump, p2m audit, log, shutdown, reboot.\n> "},
+                 "balloon, p2m dump, p2m audit, pci, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"balloon web 1G 2G", "balloon takes nothing, a VM's name, or that and a size; right would be "

@@ -9,12 +9,14 @@ from typing import NamedTuple
 NAME = re.compile(r'[A-Za-z0-9._-]{1,31}$')
 # lintel takes any name without white space; these are the characters that GRUB's command line carries unharmed.
 FILE = re.compile(r'[A-Za-z0-9._/+@:~-]{1,127}$')
+# Of a drive and its partition; one drive has one name.
+PLACE = re.compile(r'(0|[1-9][0-9]?)(/part[1-9][0-9]?)?$')
 SIZE = re.compile(r'([0-9]{1,12})([KMG]?)$')
 SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
 MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
-TIMES = {'disk': 8}     # keys that may repeat, and how often
+TIMES = {'disk': 8, 'write': 8}     # keys that may repeat, and how often
 CPU_MAX = 64
 VCPUS_MAX = 32
 
@@ -22,7 +24,7 @@ VCPUS_MAX = 32
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, disk, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
+    type: str       # file, disk, disk_write, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
     default: str
     right: str      # what would be right, as the error says it
 
@@ -35,7 +37,8 @@ KEYS = [
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
-    Key('vm', 'disk', 'disk', '', 'the name of an image file, or ram:SIZE such as ram:64M'),
+    Key('vm', 'disk', 'disk', '', 'a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2'),
+    Key('vm', 'write', 'disk_write', '', 'yes or no, below the disk that it is about'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
@@ -94,7 +97,19 @@ def size_is_right(value, least=MEMORY_MIN):
 def disk_is_right(value):
     if not FILE.match(value):
         return False
+    if drive_is_meant(value):
+        return bool(PLACE.match(value.partition(':')[2]))
     return not value.startswith('ram:') or size_is_right(value[4:], 4096)
+
+
+def drive_is_meant(value):
+    """A drive of the machine, not a file."""
+    return value.startswith(('virtio:', 'ahci:', 'ide:'))
+
+
+def drives_meet(one, other):
+    """Do two names of drives or partitions mean sectors that both have?"""
+    return one == other or one.startswith(other + '/') or other.startswith(one + '/')
 
 
 def cpu_list_is_right(value, most=CPU_MAX):
@@ -111,6 +126,7 @@ def is_right(key, value):
         'cpu_list': cpu_list_is_right,
         'vcpu_list': lambda text: cpu_list_is_right(text, VCPUS_MAX),
         'yes_no': lambda text: text in ('yes', 'no'),
+        'disk_write': lambda text: text in ('yes', 'no'),
     }
     least, dots, most = key.type.partition('..')
     if dots:
@@ -190,8 +206,40 @@ class Parser:
     def repeat(self, section, key, value):
         if sum(name == key.name for name, _, _ in section.repeated) == TIMES[key.name]:
             return self.error('%s is given once too often; right would be at most %d times' % (key.name, TIMES[key.name]))
-        section.repeated.append((key.name, self.value(key, value), self.number))
+        value = self.value(key, value)
+        if key.type != 'disk_write' or value is None or self.has_disk_above(section, key):
+            section.repeated.append((key.name, value, self.number))
         return None
+
+    def has_disk_above(self, section, key):
+        """`write` is about the disk above it."""
+        name, disk, line = section.repeated[-1] if section.repeated else ('', '', 0)
+        if not name:
+            self.error('%s stands above every disk; right would be below the disk that it is about' % key.name)
+        elif name == key.name:
+            self.error('%s was given in line %d already; right would be once for each disk' % (key.name, line))
+        elif disk is not None and not drive_is_meant(disk):
+            self.error('%s is for drives of the machine; right would be to leave it away, as what is written to disk = '
+                       '%s goes to memory' % (key.name, disk))
+        else:
+            return True
+        return False
+
+    def drives(self):
+        """Nobody has a drive beside somebody who writes to it."""
+        taken = []
+        for section in self.sections:
+            for i, (name, disk, line) in enumerate(section.repeated):
+                if name != 'disk' or not disk or not drive_is_meant(disk):
+                    continue
+                writes = section.repeated[i + 1:i + 2] and section.repeated[i + 1][:2] == ('write', 'yes')
+                for other, other_writes, vm, other_line in taken:
+                    if (writes or other_writes) and drives_meet(disk, other):
+                        self.errors.append(
+                            '%s:%d: vm %s: disk = %s is what VM %s has by line %d, and one of the two writes; right would be '
+                            'a drive or partition of its own, or write = no in both places'
+                            % (self.name, line, section.vm, disk, vm, other_line))
+                taken.append((disk, writes, section.vm, line))
 
     def value(self, key, text):
         """The value, or None when it is wrong."""
@@ -256,7 +304,7 @@ class Parser:
                     unpack = key == 'kernel' and section.values.get('kernel.unpack', ('no', 0))[0] == 'yes'
                     yield Reference(key, value, unpack, '%s:%d: vm %s' % (self.name, line, section.vm))
             for key, value, line in section.repeated:
-                if value and not value.startswith('ram:'):
+                if key == 'disk' and value and not value.startswith('ram:') and not drive_is_meant(value):
                     yield Reference(key, value, False, '%s:%d: vm %s' % (self.name, line, section.vm))
 
 
@@ -269,6 +317,7 @@ def parse(name, data):
         parser.line(line[:-1] if line.endswith('\r') else line)
     files = list(parser.references())
     parser.balloons()
+    parser.drives()
     machines = sum(section.kind == 'vm' for section in parser.sections)
     if not machines:
         parser.errors.append('%s:%d: no VM is described; right would be a section [vm NAME] with kernel = FILE'

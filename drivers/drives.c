@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* Which kinds of drives are started (drives.h), and what their drivers share. */
+#include "drivers/drives.h"
+
+#include "hv/lib/string.h"
+
+static const struct {
+    const char *kind;
+    void (*start)(void);
+} kinds[] = {
+    {"virtio:", host_virtio_blk_start},
+};
+
+static bool is_named(const struct config *config, const char *kind)
+{
+    for (u32 i = 0; i < config->vm_count; i++)
+        for (u32 j = 0; j < config->vms[i].disk_count; j++) {
+            const struct vm_disk *disk = &config->vms[i].disks[j];
+
+            if (disk->host && strncmp(disk->name, kind, strlen(kind)) == 0)
+                return true;
+        }
+    return false;
+}
+
+void host_drives_start(const struct config *config)
+{
+    for (u32 i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (is_named(config, kinds[i].kind))
+            kinds[i].start();
+}
+
+void *host_drive_page(hpa_t end, hpa_t *hpa)
+{
+    mfn_t mfn = frame_alloc(FRAME_ORDER_4K, FRAME_OWNER_HYPERVISOR);
+
+    if (mfn == MFN_INVALID)
+        return NULL;
+    *hpa = mfn << PAGE_SHIFT;
+    if (!end || *hpa < end)
+        return phys_to_virt(*hpa);
+    frame_free(mfn, FRAME_ORDER_4K, FRAME_OWNER_HYPERVISOR);
+    return NULL;
+}
