@@ -167,6 +167,11 @@ def run_in_guest(machine, command, timeout=60):
     return machine.child.before.replace('\r', '')
 
 
+def fill(path, mib, source='zero'):
+    """A command that writes so much to a file of the guest's. (busybox's head would copy it byte by byte.)"""
+    return 'dd if=/dev/%s of=%s bs=1M count=%d 2>/dev/null' % (source, path, mib)
+
+
 # ---------------------------------------------------------------- lintel's monitor
 
 MONITOR_PROMPT = 'lintel> '

@@ -8,7 +8,7 @@ import re
 
 import pexpect
 import pytest
-from support import (INIT_REACHED, PROMPT, QUICK, debian_keys, run_in_guest, run_in_monitor, shut_down,
+from support import (INIT_REACHED, PROMPT, QUICK, SCALE, debian_keys, fill, run_in_guest, run_in_monitor, shut_down,
                      to_monitor)
 from test_memory import audit
 from test_vmware import vmware_keys
@@ -22,6 +22,7 @@ COUNTER = re.compile(r'^([\w-]+(?: capabilities)?|is resetting|\w+ +\((?:4k|2M)\
 # An emulated machine that others keep busy holds a guest up for longer than its watchdog likes.
 CMDLINE = '"console=ttyS0 nosoftlockup"'
 times = itertools.count(1000)
+ASK_S = 2
 
 
 def to_guest(machine, name):
@@ -59,7 +60,7 @@ def given_mib(machine, name):
 
 def down_and_back(machine, name, size, small):
     """The driver's counters at the small and at the full size (MiB); what the guest keeps is the same all the while."""
-    run_in_guest(machine, 'head -c 24m /dev/urandom >/kept; sha256sum /kept >/sum; mkdir -p /more')
+    run_in_guest(machine, fill('/kept', 24, 'urandom') + '; sha256sum /kept >/sum; mkdir -p /more')
     set_size(machine, name, '%dM' % small)
     low = balloon_holds(machine, size - small, timeout=1200)
     # What page tables and lintel's records take is not the guest's.
@@ -110,7 +111,7 @@ def test_on_vmx(emulator):
     assert given_mib(machine, 'debian') <= 116
     set_size(machine, 'debian', '192M')
     assert balloon_holds(machine, 0)['current'] == 0
-    run_in_guest(machine, 'head -c 24m /dev/zero >/x; rm /x', timeout=300)
+    run_in_guest(machine, fill('/x', 24) + '; rm /x', timeout=300)
     given_mib(machine, 'debian')
     assert run_in_guest(machine, 'dmesg | grep -c -e "cut here" -e BUG: -e Oops -e "Call Trace"') == '0\n'
     machine.sendline('poweroff -f')
@@ -126,11 +127,12 @@ def new_life(machine, name):
     one answers who has not the old life's file; what is typed before there is a shell may be lost."""
     machine.sendline('console ' + name)
     machine.expect('-- console of VM %s; [^\n]*\n' % name)
-    while True:
-        mark = next(times)
-        machine.sendline('[ -e /old ] || echo new$((%d + 1))' % (mark - 1))
-        if machine.expect([r'new%d\r\n' % mark, pexpect.TIMEOUT], 10) is not pexpect.TIMEOUT:
-            break
+    marks, answer = [], pexpect.TIMEOUT
+    while answer is pexpect.TIMEOUT:
+        marks.append('%d' % next(times))
+        # The echo has the backslash. A line that is cut short leaves no quote open.
+        machine.sendline(r'[ -e /old ] || echo new\%s' % marks[-1])
+        answer = machine.expect([r'new(%s)\r\n' % '|'.join(marks), pexpect.TIMEOUT], ASK_S / SCALE)
     mark = next(times)
     machine.sendline('touch /old; echo back$((%d + 1))' % (mark - 1))
     machine.expect(r'back%d\r\n' % mark)
@@ -144,6 +146,11 @@ def reset(machine, name):
     new_life(machine, name)
 
 
+def fill_and_sum(machine, mib):
+    """A file with a sum, and so much more memory in use."""
+    run_in_guest(machine, '%s; sha256sum /x >/sum; %s' % (fill('/x', 32, 'urandom'), fill('/y', mib)), timeout=300)
+
+
 def test_no_life_ends_with_a_balloon(emulator):
     """Unloading the driver, a reboot and the operator's reset: each gives all back at once, and it can be given again."""
     machine = emulator({'vm debian': vmware_keys('amd64', memory='512M', cmdline=CMDLINE)}, memory='1280M')
@@ -153,7 +160,7 @@ def test_no_life_ends_with_a_balloon(emulator):
     set_size(machine, 'debian', '128M')
     balloon_holds(machine, 384)
     run_in_guest(machine, 'rmmod vmw_balloon')
-    run_in_guest(machine, 'head -c 32m /dev/urandom >/x; sha256sum /x >/sum; head -c 350m /dev/zero >/y', timeout=300)
+    fill_and_sum(machine, 350)
     given_mib(machine, 'debian')
     assert 'OK' in run_in_guest(machine, 'sha256sum -c /sum; rm /x /y', timeout=300)
     balloon_holds(machine, 384)
@@ -187,7 +194,7 @@ def test_what_one_vm_gives_boots_another(emulator):
     to_monitor(machine)
     run_in_monitor(machine, 'vm start second')
     new_life(machine, 'second')
-    run_in_guest(machine, 'head -c 32m /dev/urandom >/x; sha256sum /x >/sum; head -c 200m /dev/zero >/y', timeout=300)
+    fill_and_sum(machine, 200)
     # The machine has not what the first one once had: a reset brings what is there.
     to_monitor(machine)
     to_guest(machine, 'first')

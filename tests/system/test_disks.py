@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Debian from a disk: root=/dev/vda, what it writes is there behind its reboot; interrupts by message and by line."""
+import hashlib
 import re
 
 import pytest
@@ -8,6 +9,8 @@ from test_debian import assert_kernel_content
 from tiny_guests import PAIRS, console_of, guest, judge_tap, wait_for_log
 
 ROOT_DISK = 'root=/dev/vda'
+# Of 32 MiB. busybox's cmp takes them byte by byte, which is half a minute on Bochs.
+SUM_OF_ZEROS = hashlib.md5(bytes(32 << 20)).hexdigest()
 CONTENT_QUICK = QUICK.rstrip('"') + ' %s"' % ROOT_DISK
 
 
@@ -33,7 +36,7 @@ def write_read_flush_discard(machine, megabytes):
     assert run_in_guest(machine, compare, 300).endswith('same\n')
     assert run_in_guest(machine, 'blkdiscard -o 0 -l 33554432 /dev/vdb; echo $?', 300) == '0\n'
     run_in_guest(machine, 'echo 3 >/proc/sys/vm/drop_caches')
-    assert run_in_guest(machine, 'cmp -n 33554432 /dev/zero /dev/vdb && echo zero', 300).endswith('zero\n')
+    assert run_in_guest(machine, 'dd if=/dev/vdb bs=1M count=32 2>/dev/null | md5sum', 300) == SUM_OF_ZEROS + '  -\n'
 
 
 def test_debian_lives_on_a_disk(emulator):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support import PROMPT, debian_keys, run_in_guest, run_in_monitor, shut_down, to_monitor
+from support import PROMPT, debian_keys, fill, run_in_guest, run_in_monitor, shut_down, to_monitor
 from tiny_guests import PAIRS, console_of, guest, judge_tap, skip_cant, wait_for_log
 
 RANGE = re.compile(r'^  ([0-9a-f]{12}) - ([0-9a-f]{12}) +([0-9]+) KiB  (given|RAM not given|hole|identity)$', re.M)
@@ -45,7 +45,7 @@ def test_a_debian_guest_agrees(emulator):
     assert {kind for _, _, kind in ranges} == {'given', 'RAM not given', 'hole'}
     machine.sendline('console debian')
     machine.expect(PROMPT)
-    run_in_guest(machine, 'head -c 64m /dev/zero > /tmp/x')
+    run_in_guest(machine, fill('/tmp/x', 64))
     to_monitor(machine)
     assert audit(machine, 'debian') >= before + 64 * 256 - 512
     assert 'VM debian: reset' in run_in_monitor(machine, 'vm reset debian')
