@@ -9,6 +9,7 @@ static const struct {
     void (*start)(void);
 } kinds[] = {
     {"virtio:", host_virtio_blk_start},
+    {"ahci:", host_ahci_start},
 };
 
 static bool is_named(const struct config *config, const char *kind)

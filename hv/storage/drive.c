@@ -497,8 +497,9 @@ static const struct block_ops user_ops = {.submit = user_submit, .abort = user_a
 
 /* ---------------------------------------------------------------- coming and opening */
 
-static bool buffer_make(const struct drive *drive, struct drive_slot *slot)
+bool drive_buffer_make(struct drive *drive, u32 number)
 {
+    struct drive_slot *slot = &drive->slots[number];
     mfn_t mfn = slot->data ? MFN_INVALID : frame_alloc(DRIVE_SLOT_ORDER, FRAME_OWNER_HYPERVISOR);
 
     if (mfn == MFN_INVALID)
@@ -510,6 +511,13 @@ static bool buffer_make(const struct drive *drive, struct drive_slot *slot)
     }
     slot->data = phys_to_virt(slot->data_hpa);
     return true;
+}
+
+void drive_give_up(struct drive *drive)
+{
+    if (drive->slots[0].data)
+        frame_free(drive->slots[0].data_hpa >> PAGE_SHIFT, DRIVE_SLOT_ORDER, FRAME_OWNER_HYPERVISOR);
+    drive->slots[0].data = NULL;
 }
 
 struct boot_source {
@@ -568,7 +576,7 @@ int drive_register(struct drive *drive)
     list_init(&drive->ended);
     list_init(&drive->users);
     timer_init(&drive->timer, sched_timers(0), fire);
-    if (drive_count == DRIVES_MAX || !buffer_make(drive, &drive->slots[0]))
+    if (drive_count == DRIVES_MAX || !drive_buffer_make(drive, 0))
         return -ENOSPC;
     if (partition_table_read(&boot.source, &drive->table)) {
         log_warning("drive %s: is left out, as it can't be read", drive->name);
@@ -641,7 +649,7 @@ static struct drive_user *user_make(struct drive *drive, const char *name, const
     struct drive_user *user;
     u32 slots = 0;
 
-    for (u32 i = 0; i < drive->slot_count && buffer_make(drive, &drive->slots[i]); i++)
+    for (u32 i = 0; i < drive->slot_count && drive_buffer_make(drive, i); i++)
         slots++;
     user = memory_alloc(sizeof(*user), owner);
     if (!user)

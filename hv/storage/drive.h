@@ -104,6 +104,10 @@ struct drive {
  * read; -ENOSPC. Boot CPU, at boot, no VM runs.
  */
 int drive_register(struct drive *drive);
+/* A slot's buffer, which drive_register wants of slot 0: for what a driver asks first. False: no memory. */
+bool drive_buffer_make(struct drive *drive, u32 slot);
+/* It was not registered, and its hardware is at rest. */
+void drive_give_up(struct drive *drive);
 /* From ops->poll. status: 0 or -EIO. */
 void drive_slot_ended(struct drive *drive, unsigned slot, int status);
 /* From ops->poll: it stands still until it is reset, and which piece is to blame is not known. */

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SATA disks behind AHCI controllers, with the queue of the drive (NCQ) where it has one. Interrupts are off:
+ * drive.c asks for what has ended. A command that fails stops the port, and the drive forgets the others; so
+ * the port is reset, and they are tried again (drive.h). All of this with the drive's lock held, or at boot.
+ * AHCI 1.3.1, chapters 3 to 5.
+ */
+#include "arch/x86/machine/paging.h"
+#include "arch/x86/machine/tsc.h"
+#include "drivers/ata.h"
+#include "drivers/drives.h"
+#include "drivers/pci.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/printf.h"
+
+#define CLASS       0x010601 /* SATA, AHCI */
+#define ABAR        5
+#define ABAR_BYTES  0x1100u
+#define PORTS_MAX   32u
+#define SIGNATURE   0x00000101 /* a disk */
+#define NO_ANSWER   0xffffffffu
+#define PRESENT     3u /* SSTS.DET */
+#define STOP_MS     600u
+#define HAND_OVER   2000u /* ms */
+#define APPEAR_MS   5000u
+#define RESET_US    1000u
+#define FIS_COMMAND 0x27
+#define FIS_DWORDS  5u
+#define IS_COMMAND  0x80
+
+enum controller_register { CAP = 0x00, GHC = 0x04, PI = 0x0c, CAP2 = 0x24, BOHC = 0x28 };
+#define CAP_PORTS(cap)    (((cap)&0x1f) + 1)
+#define CAP_COMMANDS(cap) (((cap) >> 8 & 0x1f) + 1)
+#define CAP_NCQ           BIT(30)
+#define CAP_64            BIT(31)
+#define GHC_AHCI          BIT(31)
+#define GHC_INTERRUPTS    BIT(1)
+#define CAP2_HAND_OVER    BIT(0)
+#define BOHC_BIOS         BIT(0)
+#define BOHC_OS           BIT(1)
+
+enum port_register {
+    P_LIST = 0x00,
+    P_LIST_HIGH = 0x04,
+    P_FIS = 0x08,
+    P_FIS_HIGH = 0x0c,
+    P_IS = 0x10,
+    P_IE = 0x14,
+    P_CMD = 0x18,
+    P_TASK = 0x20,
+    P_SIGNATURE = 0x24,
+    P_STATUS = 0x28,
+    P_CONTROL = 0x2c,
+    P_ERROR = 0x30,
+    P_ACTIVE = 0x34,
+    P_ISSUE = 0x38,
+};
+#define PORT_OFFSET(port) (0x100u + 0x80u * (port))
+#define P_CMD_START       BIT(0)
+#define P_CMD_POWER       (BIT(1) | BIT(2)) /* spin up, power on */
+#define P_CMD_FIS         BIT(4)
+#define P_CMD_FIS_RUNS    BIT(14)
+#define P_CMD_RUNS        BIT(15)
+#define P_IS_ERRORS       (BIT(24) | BIT(27) | BIT(28) | BIT(29) | BIT(30))
+#define P_CONTROL_RESET   1u
+
+struct command_header {
+    u32 flags, bytes_done, table, table_high, reserved[4];
+};
+#define HEADER_WRITE   BIT(6)
+#define HEADER_REGIONS 16 /* shift */
+
+struct command_table {
+    u8 fis[64], packet[16], reserved[48];
+    u32 data, data_high, reserved2, data_bytes;
+    u8 padding[112];
+};
+_Static_assert(sizeof(struct command_table) == 256, "a multiple of 128: AHCI 1.3.1, 4.2.2");
+
+/* One page, which the controller reads and writes. */
+struct shared {
+    struct command_header list[32];
+    u8 received[256];
+    u8 unused[768];
+    struct command_table tables[DRIVE_SLOTS];
+};
+_Static_assert(sizeof(struct shared) == PAGE_SIZE, "the list is aligned to 1 KiB, what is received to 256");
+
+enum reset_stage { STAGE_STOPPING, STAGE_RESETTING, STAGE_APPEARING };
+
+struct ahci_drive {
+    struct drive drive;
+    volatile u8 *port;
+    struct shared *shared;
+    hpa_t shared_hpa;
+    bool queues;         /* NCQ */
+    u32 issued, flushes; /* by slot; which of them are flushes */
+    u8 stage;            /* enum reset_stage */
+    u64 stage_since;
+};
+
+static struct ahci_drive *of(struct drive *drive)
+{
+    return container_of(drive, struct ahci_drive, drive);
+}
+
+static u32 reg(const volatile u8 *base, u32 offset)
+{
+    return *(const volatile u32 *)(base + offset);
+}
+
+static void reg_set(volatile u8 *base, u32 offset, u64 value)
+{
+    *(volatile u32 *)(base + offset) = (u32)value;
+}
+
+/* At boot alone. */
+static bool wait_clear(const volatile u8 *base, u32 offset, u64 bits, u32 ms)
+{
+    while ((reg(base, offset) & bits) && ms-- > 0)
+        tsc_delay_us(1000);
+    return !(reg(base, offset) & bits);
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static void command_write(struct ahci_drive *a, u32 slot, u8 command, u64 sector, u32 sectors, u32 bytes,
+                          bool to_drive)
+{
+    struct command_table *table = &a->shared->tables[slot];
+    const struct drive_slot *data = &a->drive.slots[slot];
+    bool queued = command == ATA_READ_QUEUED || command == ATA_WRITE_QUEUED;
+    u32 count = queued ? slot << 3 : sectors, feature = queued ? sectors : 0;
+    hpa_t hpa = a->shared_hpa + offsetof(struct shared, tables) + slot * sizeof(*table);
+
+    const u8 fis[] = {FIS_COMMAND,
+                      IS_COMMAND,
+                      command,
+                      (u8)feature,
+                      (u8)sector,
+                      (u8)(sector >> 8),
+                      (u8)(sector >> 16),
+                      ATA_DEVICE_LBA,
+                      (u8)(sector >> 24),
+                      (u8)(sector >> 32),
+                      (u8)(sector >> 40),
+                      (u8)(feature >> 8),
+                      (u8)count,
+                      (u8)(count >> 8),
+                      0,
+                      0,
+                      0,
+                      0,
+                      0,
+                      0};
+
+    for (u32 i = 0; i < sizeof(fis); i++)
+        table->fis[i] = fis[i];
+    table->data = (u32)data->data_hpa;
+    table->data_high = (u32)(data->data_hpa >> 32);
+    table->data_bytes = bytes - 1;
+    a->shared->list[slot] = (struct command_header){
+        .flags = (u32)(FIS_DWORDS | (to_drive ? HEADER_WRITE : 0) | (bytes ? BIT(HEADER_REGIONS) : 0)),
+        .table = (u32)hpa,
+        .table_high = (u32)(hpa >> 32)};
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void ahci_start(struct drive *drive, unsigned number)
+{
+    static const u8 commands[2][2] = {{ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT},
+                                      {ATA_READ_QUEUED, ATA_WRITE_QUEUED}};
+    struct ahci_drive *a = of(drive);
+    const struct drive_slot *slot = &drive->slots[number];
+    bool flush = slot->operation == BLOCK_FLUSH, write = slot->operation == BLOCK_WRITE;
+    u32 bit = (u32)BIT(number);
+
+    command_write(a, number, flush ? ATA_FLUSH_EXT : commands[a->queues][write], flush ? 0 : slot->sector,
+                  slot->bytes / BLOCK_SECTOR, slot->bytes, write);
+    a->issued |= bit;
+    a->flushes = flush ? a->flushes | bit : a->flushes & ~bit;
+    if (a->queues && !flush)
+        reg_set(a->port, P_ACTIVE, bit);
+    reg_set(a->port, P_ISSUE, bit);
+}
+
+/*
+ * The order of the two looks matters: QEMU lets go of a command that has failed, too, when no queue is used,
+ * but not before it says that one has.
+ */
+static void ahci_poll(struct drive *drive)
+{
+    struct ahci_drive *a = of(drive);
+    u32 gone = a->issued & ~(reg(a->port, P_ACTIVE) | reg(a->port, P_ISSUE));
+    bool error = reg(a->port, P_IS) & P_IS_ERRORS;
+
+    if (error && (!a->queues || (gone & a->flushes)))
+        gone = 0;
+    for (u32 i = 0; i < DRIVE_SLOTS; i++) {
+        if (!(gone & BIT(i)))
+            continue;
+        a->issued &= ~(u32)BIT(i);
+        drive_slot_ended(drive, i, 0);
+    }
+    if (error)
+        drive_failed(drive);
+}
+
+/* ---------------------------------------------------------------- reset */
+
+static void stage_set(struct ahci_drive *a, enum reset_stage stage)
+{
+    a->stage = (u8)stage;
+    a->stage_since = read_tsc();
+}
+
+static void port_run(struct ahci_drive *a)
+{
+    reg_set(a->port, P_ERROR, ~0u);
+    reg_set(a->port, P_IS, ~0u);
+    reg_set(a->port, P_CMD, reg(a->port, P_CMD) | P_CMD_START);
+}
+
+static bool is_ready(const struct ahci_drive *a)
+{
+    return (reg(a->port, P_STATUS) & 0xf) == PRESENT &&
+           !(reg(a->port, P_TASK) & (ATA_STATUS_BUSY | ATA_STATUS_DATA));
+}
+
+/* Stop, reset the link and so the drive, wait for it to appear; each look takes it one stage on. */
+static int ahci_reset(struct drive *drive, bool begin)
+{
+    struct ahci_drive *a = of(drive);
+
+    if (begin) {
+        a->issued = 0;
+        reg_set(a->port, P_CMD, reg(a->port, P_CMD) & ~P_CMD_START);
+        stage_set(a, STAGE_STOPPING);
+    }
+    if (reg(a->port, P_CMD) == NO_ANSWER)
+        return -EIO;
+    if (a->stage == STAGE_STOPPING && !(reg(a->port, P_CMD) & P_CMD_RUNS)) {
+        reg_set(a->port, P_CONTROL, (reg(a->port, P_CONTROL) & ~0xfu) | P_CONTROL_RESET);
+        stage_set(a, STAGE_RESETTING);
+    } else if (a->stage == STAGE_RESETTING && read_tsc() - a->stage_since > tsc_from_us(RESET_US)) {
+        reg_set(a->port, P_CONTROL, reg(a->port, P_CONTROL) & ~0xfu);
+        stage_set(a, STAGE_APPEARING);
+    } else if (a->stage == STAGE_APPEARING && is_ready(a)) {
+        port_run(a);
+        return 0;
+    }
+    return -EINPROGRESS;
+}
+
+static const struct drive_ops ahci_ops = {.start = ahci_start, .poll = ahci_poll, .reset = ahci_reset};
+
+/* ---------------------------------------------------------------- coming up */
+
+/* Whatever the firmware has left running writes to its memory, not to ours. */
+static bool port_stop(volatile u8 *port)
+{
+    reg_set(port, P_IE, 0);
+    reg_set(port, P_CMD, reg(port, P_CMD) & ~P_CMD_START);
+    if (!wait_clear(port, P_CMD, P_CMD_RUNS, STOP_MS))
+        return false;
+    reg_set(port, P_CMD, reg(port, P_CMD) & ~P_CMD_FIS);
+    return wait_clear(port, P_CMD, P_CMD_FIS_RUNS, STOP_MS);
+}
+
+static int reset_now(struct ahci_drive *a)
+{
+    int status = ahci_reset(&a->drive, true);
+
+    for (u32 ms = 0; ms < APPEAR_MS && status == -EINPROGRESS; ms++) {
+        tsc_delay_us(1000);
+        status = ahci_reset(&a->drive, false);
+    }
+    return status;
+}
+
+static int port_start(struct ahci_drive *a)
+{
+    const hpa_t received = a->shared_hpa + offsetof(struct shared, received);
+
+    reg_set(a->port, P_LIST, a->shared_hpa);
+    reg_set(a->port, P_LIST_HIGH, a->shared_hpa >> 32);
+    reg_set(a->port, P_FIS, received);
+    reg_set(a->port, P_FIS_HIGH, received >> 32);
+    reg_set(a->port, P_CMD, reg(a->port, P_CMD) | P_CMD_POWER | P_CMD_FIS);
+    return reset_now(a);
+}
+
+static int identify(struct ahci_drive *a, u32 cap)
+{
+    struct ata_identity identity;
+
+    command_write(a, 0, ATA_IDENTIFY, 0, 0, BLOCK_SECTOR, false);
+    reg_set(a->port, P_ISSUE, 1);
+    if (!wait_clear(a->port, P_ISSUE, 1, APPEAR_MS) || (reg(a->port, P_IS) & P_IS_ERRORS))
+        return -EIO;
+    ata_identify((const u16 *)(const void *)a->drive.slots[0].data, &identity);
+    if (!identity.sectors || !identity.lba48)
+        return -ENOTSUP;
+    a->queues = (cap & CAP_NCQ) && identity.queue_depth;
+    a->drive.sectors = identity.sectors;
+    a->drive.has_flush = identity.has_flush;
+    a->drive.slot_count = MIN(DRIVE_SLOTS, CAP_COMMANDS(cap));
+    if (a->queues)
+        a->drive.slot_count = MIN(a->drive.slot_count, identity.queue_depth);
+    return 0;
+}
+
+static int drive_start(struct ahci_drive *a, u32 cap)
+{
+    int error;
+
+    a->drive.ops = &ahci_ops;
+    a->drive.flush_alone = true; /* it has no place in the drive's queue */
+    a->drive.slot_count = 1;
+    a->drive.dma_end = cap & CAP_64 ? 0 : SIZE_4G;
+    a->shared = host_drive_page(a->drive.dma_end, &a->shared_hpa);
+    if (!a->shared || !drive_buffer_make(&a->drive, 0))
+        return -ENOMEM;
+    error = port_start(a);
+    if (error)
+        return error;
+    if (reg(a->port, P_SIGNATURE) != SIGNATURE)
+        return -ENODEV; /* a CD drive, most likely */
+    error = identify(a, cap);
+    return error ? error : drive_register(&a->drive);
+}
+
+static void port_look(volatile u8 *port, u32 cap, u32 number)
+{
+    struct ahci_drive *a;
+    int error;
+
+    if (!port_stop(port) || (reg(port, P_STATUS) & 0xf) != PRESENT)
+        return;
+    a = memory_alloc(sizeof(*a), FRAME_OWNER_HYPERVISOR);
+    if (!a)
+        return;
+    a->port = port;
+    snprintf(a->drive.name, sizeof(a->drive.name), "ahci:%u", number);
+    error = drive_start(a, cap);
+    if (!error)
+        return;
+    if (error != -ENODEV)
+        log_warning("drive %s: is left out: a disk that answers, has 48-bit addresses and sectors of 512 "
+                    "bytes is expected (error %d)",
+                    a->drive.name, error);
+    if (port_stop(port)) /* else it may still write there */
+        drive_give_up(&a->drive);
+}
+
+/* The ports that the controller says it has, whether a drive is there or not. */
+static u32 controller_start(u16 address, u32 number)
+{
+    hpa_t bar = host_pci_bar(address, ABAR);
+    volatile u8 *base = bar ? paging_map_device(bar, ABAR_BYTES, CACHE_UNCACHED, MAP_WRITE) : NULL;
+    u32 cap, ports;
+
+    if (!base)
+        return 0;
+    host_pci_enable(address, true);
+    reg_set(base, GHC, reg(base, GHC) | GHC_AHCI);
+    reg_set(base, GHC, reg(base, GHC) & ~GHC_INTERRUPTS);
+    if (reg(base, CAP2) & CAP2_HAND_OVER) {
+        reg_set(base, BOHC, reg(base, BOHC) | BOHC_OS);
+        wait_clear(base, BOHC, BOHC_BIOS, HAND_OVER);
+    }
+    cap = reg(base, CAP);
+    ports = CAP_PORTS(cap);
+    for (u32 port = 0; port < ports; port++)
+        if (reg(base, PI) & BIT(port))
+            port_look(base + PORT_OFFSET(port), cap, number + port);
+    return ports;
+}
+
+void host_ahci_start(void)
+{
+    u32 number = 0;
+
+    for (u32 i = 0; i < host_pci_count; i++)
+        if (host_pci_functions[i].class == CLASS)
+            number += controller_start(host_pci_functions[i].address, number);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What IDENTIFY DEVICE tells of a disk (ata.h); the words are numbered as in ATA8-ACS, 7.16. */
+#include "drivers/ata.h"
+
+#define WORD_CAPABILITIES  49
+#define WORD_SECTORS       60
+#define WORD_QUEUE_DEPTH   75
+#define WORD_SATA          76
+#define WORD_COMMANDS      83
+#define WORD_SECTORS_48    100
+#define WORD_SECTOR_SIZE   106
+#define HAS_LBA            BIT(9)
+#define HAS_NCQ            BIT(8)
+#define HAS_LBA48          BIT(10)
+#define HAS_FLUSH          (BIT(12) | BIT(13))
+#define IS_VALID           BIT(14) /* of words 83 and 106, where bit 15 is clear */
+#define HAS_LARGER_SECTORS BIT(12)
+
+static bool is_valid(u16 word)
+{
+    return (word & (IS_VALID | BIT(15))) == IS_VALID;
+}
+
+void ata_identify(const u16 *words, struct ata_identity *identity)
+{
+    u16 commands = is_valid(words[WORD_COMMANDS]) ? words[WORD_COMMANDS] : 0, size = words[WORD_SECTOR_SIZE];
+
+    *identity = (struct ata_identity){.lba48 = commands & HAS_LBA48, .has_flush = commands & HAS_FLUSH};
+    if (!(words[WORD_CAPABILITIES] & HAS_LBA) || (is_valid(size) && size & HAS_LARGER_SECTORS))
+        return;
+    identity->sectors = words[WORD_SECTORS] | (u64)words[WORD_SECTORS + 1] << 16;
+    if (identity->lba48)
+        identity->sectors = words[WORD_SECTORS_48] | (u64)words[WORD_SECTORS_48 + 1] << 16 |
+                            (u64)words[WORD_SECTORS_48 + 2] << 32;
+    if (words[WORD_SATA] != 0xffff && words[WORD_SATA] & HAS_NCQ)
+        identity->queue_depth = (words[WORD_QUEUE_DEPTH] & 0x1fu) + 1;
+}

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: MIT
+"""Drives of the machine: Debian on virtio-blk and AHCI disks of QEMU, whole and by partition, good and bad ones."""
+import hashlib
+import os
+import re
+import struct
+import zlib
+
+import pytest
+from support import INIT_REACHED, PROMPT, QUICK, run_in_guest, run_in_monitor, shut_down, to_monitor
+
+SECTOR = 512
+DISK_SECTORS = 32768
+FIRST = (2048, 4095)        # the GPT's partitions, in sectors, inclusive
+SECOND = (4096, 28671)
+BAD_SECTOR = 3000
+
+
+def gpt_image():
+    """Random bytes with a GPT of two partitions, as sgdisk writes it."""
+    entries = b''.join(struct.pack('<16s16sQQQ72s', b'type', b'disk', first, last, 0, b'') for first, last in (FIRST, SECOND))
+    entries = entries.ljust(128 * 128, b'\0')
+
+    def header(this, other, where):
+        fields = ['<8sIIIIQQQQ16sQIII', b'EFI PART', 0x10000, 92, 0, 0, this, other, 34, DISK_SECTORS - 34, b'disk', where,
+                  128, 128, zlib.crc32(entries)]
+        fields[4] = zlib.crc32(struct.pack(*fields))
+        return struct.pack(*fields).ljust(SECTOR, b'\0')
+
+    last = DISK_SECTORS - 1
+    mbr = bytes(446) + struct.pack('<B3sB3sII', 0, b'', 0xee, b'', 1, last) + bytes(48) + b'\x55\xaa'
+    head = mbr + header(1, last, 2) + entries
+    tail = entries + header(last, 1, last - 32)
+    return head + os.urandom(DISK_SECTORS * SECTOR - len(head) - len(tail)) + tail
+
+
+def drive_words(name, path, device, bad=False):
+    """QEMU's words for a disk; of a bad one a sector can't be read."""
+    file = 'driver=file,filename=%s' % path
+    if bad:
+        file = ('driver=blkdebug,image.driver=file,image.filename=%s,inject-error.0.event=read_aio,inject-error.0.errno=5,'
+                'inject-error.0.sector=%d,inject-error.0.once=off' % (path, BAD_SECTOR))
+    return ['-blockdev', 'node-name=%s-file,%s' % (name, file),
+            '-blockdev', 'driver=raw,node-name=%s,file=%s-file' % (name, name), '-device', '%s,drive=%s' % (device, name)]
+
+
+def virtio(name, path, **more):
+    return drive_words(name, path, 'virtio-blk-pci,disable-legacy=on', **more)
+
+
+def ahci(name, path, port, **more):
+    return drive_words(name, path, 'ide-hd,bus=ide.%d' % port, **more)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Four disks; their paths by name."""
+    paths = {}
+    for name in ('gpt', 'sata', 'badvirtio', 'badsata'):
+        paths[name] = tmp_path / (name + '.img')
+        paths[name].write_bytes(gpt_image() if name == 'gpt' else os.urandom(DISK_SECTORS * SECTOR))
+    return paths
+
+
+def content(path, first=0, last=DISK_SECTORS - 1):
+    return path.read_bytes()[first * SECTOR:(last + 1) * SECTOR]
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def last_word(machine, command):
+    """Of what a command prints; the echo of a long one is wrapped."""
+    return run_in_guest(machine, command, 200).split()[-1]
+
+
+def disks_come(machine):
+    run_in_guest(machine, 'modprobe virtio_pci; modprobe virtio_blk; while [ ! -b /dev/vde ]; do sleep 1; done')
+
+
+def read_whole(machine, disk):
+    return last_word(machine, 'dd if=/dev/%s bs=256k iflag=direct 2>/dev/null | md5sum | cut -c-32' % disk)
+
+
+def write_and_compare(machine, disk, path, offset):
+    """2 MiB at an odd place through the guest's cache: in the image behind the flush, at its place alone."""
+    before = path.read_bytes()
+    run_in_guest(machine, 'dd if=/dev/urandom of=/tmp/random bs=1M count=2 2>/dev/null', 200)
+    sum_of_it = last_word(machine, 'md5sum </tmp/random | cut -c-32')
+    assert last_word(machine, 'dd if=/tmp/random of=/dev/%s bs=4k seek=5 conv=fsync 2>/dev/null; echo $?' % disk) == '0'
+    after, at = path.read_bytes(), offset * SECTOR + 5 * 4096
+    assert md5(after[at:at + (2 << 20)]) == sum_of_it
+    assert after[:at] == before[:at] and after[at + (2 << 20):] == before[at + (2 << 20):]
+
+
+def reads_past_the_bad_sector(machine, disk):
+    """An I/O error at one place, and nowhere else, while others read beside it."""
+    read = 'dd if=/dev/%s of=/dev/null bs=4k iflag=direct skip=%d count=%d 2>/dev/null; echo $?'
+    bad = BAD_SECTOR // 8
+    assert last_word(machine, read % (disk, bad, 1)) == '1'
+    run_in_guest(machine, 'cat >/tmp/read <<END\ndd if=/dev/%s of=/dev/null bs=4k iflag=direct skip=\\$1 count=\\$2 2>/dev/null\n'
+                 'echo \\$1:\\$? >>/tmp/result\nEND' % disk)
+    run_in_guest(machine, 'rm -f /tmp/result; (for i in 0 256 512 1024 2048; do sh /tmp/read $i 64 & done; sh /tmp/read %d 3; wait)'
+                 % (bad - 1), 200)
+    assert sorted(run_in_guest(machine, 'cat /tmp/result').split()) == sorted(
+        ['%d:1' % (bad - 1)] + ['%d:0' % i for i in (0, 256, 512, 1024, 2048)])
+    assert last_word(machine, read % (disk, bad + 1, 512)) == '0'
+    assert last_word(machine, read % (disk, 0, bad)) == '0'
+
+
+def test_debian_on_drives_of_the_machine(emulator, images):
+    conf = ('[hypervisor]\nshutdown.grace = 0\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\nmemory = 256M\ncmdline = %s\n'
+            'disk = virtio:0/part2\nwrite = yes\ndisk = ahci:1\nwrite = yes\ndisk = virtio:0/part1\ndisk = virtio:1\n'
+            'disk = ahci:2\n'
+            '[vm other]\nkernel = vmlinux\ndisk = virtio:0\n'
+            '[vm gone]\nkernel = vmlinux\ndisk = ahci:5\n' % QUICK)
+    machine = emulator(conf, unchecked=True, qemu_arg=virtio('g', images['gpt']) + virtio('b', images['badvirtio'], bad=True)
+                       + ahci('s', images['sata'], 1) + ahci('t', images['badsata'], 2, bad=True))
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    for line in (r'lintel\.conf:17: vm other: disk = virtio:0 is what VM debian has by line 8, and one of the two writes',
+                 r'VM gone: .*lintel\.conf:20: disk = ahci:5: there is no drive ahci:5; right would be one of virtio:0, virtio:1, '
+                 r'ahci:1, ahci:2',
+                 r'drive virtio:0: 16 MiB, GPT: part1, part2', r'drive ahci:1: 16 MiB, no partition table'):
+        assert re.search(line, machine.output), line
+    disks_come(machine)
+    sizes = run_in_guest(machine, 'cat /sys/block/vd?/size /sys/block/vd?/ro').split()
+    assert sizes == [str(SECOND[1] - SECOND[0] + 1), str(DISK_SECTORS), str(FIRST[1] - FIRST[0] + 1), str(DISK_SECTORS),
+                     str(DISK_SECTORS), '0', '0', '1', '1', '1']
+    assert read_whole(machine, 'vda') == md5(content(images['gpt'], *SECOND))
+    assert read_whole(machine, 'vdb') == md5(content(images['sata']))
+    assert read_whole(machine, 'vdc') == md5(content(images['gpt'], *FIRST))
+    write_and_compare(machine, 'vda', images['gpt'], SECOND[0])
+    write_and_compare(machine, 'vdb', images['sata'], 0)
+    assert last_word(machine, 'echo x | dd of=/dev/vdc conv=fsync 2>/dev/null; echo $?') == '1'
+    for disk, name in (('vdd', 'virtio:1'), ('vde', 'ahci:2')):
+        reads_past_the_bad_sector(machine, disk)
+        assert 'drive %s: reading failed at sector' % name in machine.output
+
+    # Nothing of a life that has ended reaches the next one; and the drive is as good as before.
+    run_in_guest(machine, 'for d in vda vdc vdd vde; do (while dd if=/dev/$d of=/dev/null bs=1M iflag=direct; do :; done 2>/dev/null) & '
+                 'done; (while dd if=/dev/zero of=/dev/vdb bs=1M oflag=direct; do :; done 2>/dev/null) & sleep 1')
+    machine.sendline('echo b >/proc/sysrq-trigger')
+    machine.expect(r'VM debian: reset \(')
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    disks_come(machine)
+    assert read_whole(machine, 'vda') == md5(content(images['gpt'], *SECOND))
+    assert read_whole(machine, 'vdb') == md5(content(images['sata']))
+    to_monitor(machine)
+    listed = run_in_monitor(machine, 'pci')
+    assert '1af4:1042' in listed and '8086:2922' in listed
+    assert 'agree about' in run_in_monitor(machine, 'p2m audit debian')
+    assert shut_down(machine) == 0
