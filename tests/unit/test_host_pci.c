@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* PCI functions of the machine, on a configuration space made here: 4 buses behind bridges, some of them mad. */
+/* PCI functions of the machine, in a configuration space made here: buses behind bridges, some mad. */
 // sources: drivers/pci.c
 #include <setjmp.h>
 #include <stdarg.h>
