@@ -80,7 +80,7 @@ def test_debian_reboots(kind, name, debian):
             run_in_guest(machine, 'echo %s >/sys/kernel/reboot/type' % kind)
             # The third triple fault within ten seconds would stop the VM.
             machine.sendline('sleep %d; reboot -f' % (5 if kind == 'triple' else 0))
-            machine.expect(r'VM debian: reset \(([^\r\n]*)')
+            machine.expect(r'VM debian: reset \(([^\r\n]*)\)\r\n')
             assert re.search(name, machine.child.match.group(1))
             machine.expect(INIT_REACHED)
             machine.expect(PROMPT)
