@@ -33,14 +33,17 @@
 #include "hv/operator/config.h"
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
+#include "hv/operator/monitor_media.h"
 #include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
+#include "hv/storage/media.h"
 
 #define CONFIG_NAME "lintel.conf"
 
 static struct boot_info boot_info;
 static struct acpi_info acpi_info;
 static struct config config;
+static struct timer media_timer;
 
 /*
  * A machine lintel can't run on is no fault of lintel's: one sentence, and the CPU rests. The last line says
@@ -168,6 +171,8 @@ static void config_read(void)
                      boot_info.file_count, &config, config_error);
         log_level_set(config.log_level);
         monitor_set_grace(config.shutdown_grace);
+        monitor_set_files(boot_info.files, boot_info.file_count);
+        media_set_default(config.media_poll_ms);
         if (serial_port(config.console) != serial_port("com1") && serial_init(serial_port(config.console)))
             log_warning(CONFIG_NAME ": console = %s is not there; the line stays where it is",
                         config.console);
@@ -200,6 +205,34 @@ static u32 vms_start(void)
     log_warning("no VM runs; the monitor is at the prompt below (help lists its commands)");
     console_focus(NULL);
     return 0;
+}
+
+static u64 clock_ms(void)
+{
+    return tsc_to_ns(tsc_boot_now()) / 1000000;
+}
+
+static void media_fire(struct timer *timer)
+{
+    (void)timer;
+    media_alarm();
+}
+
+/* Under a lock of media.c's, which the timer is the property of. */
+static void media_alarm_set(u64 ms)
+{
+    if (ms == ~0ull)
+        timer_cancel(&media_timer);
+    else
+        timer_set(&media_timer, ms * tsc_khz);
+}
+
+static void storage_start(void)
+{
+    static const struct media_host media_host = {clock_ms, media_alarm_set};
+
+    timer_init(&media_timer, sched_timers(0), media_fire);
+    media_start(&media_host);
 }
 
 static void operator_start(void)
@@ -258,6 +291,7 @@ NORETURN void boot_main(u32 magic, u32 tags)
     machine_start();
     engine_start();
     operator_start();
+    storage_start();
     cpus_start();
     if (p2m_global_init())
         refuse("there is not even memory for the shared pages of p2m lists");

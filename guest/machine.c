@@ -130,6 +130,8 @@ static int disks_init(struct machine *m, char *why, size_t size)
 
     for (u32 i = 0; i < config->disk_count && !error; i++)
         error = disk_add(m, &config->disks[i], why, size);
+    if (!error && config->cdrom_count)
+        error = virtio_scsi_create(m, MACHINE_SCSI_SLOT, why, size);
     return error;
 }
 
@@ -140,6 +142,8 @@ static void machine_quiet(struct vm *vm)
 
     for (u32 i = 0; i < m->disk_count; i++)
         virtio_blk_reset(m->disks[i]);
+    if (m->scsi)
+        virtio_scsi_reset(m->scsi);
 }
 
 static void machine_device_work(struct vcpu *vcpu)
@@ -148,6 +152,8 @@ static void machine_device_work(struct vcpu *vcpu)
 
     for (u32 i = 0; i < m->disk_count; i++)
         virtio_blk_work(m->disks[i], vcpu);
+    if (m->scsi)
+        virtio_scsi_work(m->scsi, vcpu);
 }
 
 /* As after power-on, but for what machine_quiet has done; also stops every timer. */
@@ -249,6 +255,8 @@ static void machine_destroy(struct vm *vm)
     sched_pass_all(); /* a timer that fires on another CPU may still be in what is freed here */
     for (u32 i = 0; i < m->disk_count; i++)
         virtio_blk_destroy(m->disks[i]);
+    if (m->scsi)
+        virtio_scsi_destroy(m->scsi);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;

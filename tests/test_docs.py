@@ -124,7 +124,7 @@ def test_the_help_of_the_monitor_is_that_of_the_manual():
     source = (ROOT / 'hv/operator/monitor.c').read_text()
     commands = re.findall(r'^    \{"([^"]+)", "([^"]*)", "([^"]+)", \w+\},$', source, re.M)
     assert len(commands) >= 10
-    text = ''.join('  %s %s%s%s\n' % (verb, name, ' ' * (22 - len(verb) - len(name)), what) for verb, name, what in commands)
+    text = ''.join('  %s %s%s%s\n' % (verb, name, ' ' * (32 - len(verb) - len(name)), what) for verb, name, what in commands)
     assert 'lintel> help\n' + text in TEXTS[MANUAL]
     # ... and nothing that is typed at the prompt anywhere is unknown, unless lintel says so.
     verbs = tuple(verb for verb, _, _ in commands)

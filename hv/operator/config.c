@@ -178,16 +178,16 @@ static void drive_check(struct parser *p, const struct vm_disk *disk)
         drive_compare(p, disk, p->vm, other);
 }
 
-static void disk_resolve(struct parser *p, struct vm_disk *disk)
+static void disk_resolve(struct parser *p, const char *key, struct vm_disk *disk)
 {
     p->line = disk->line;
     if (disk->host)
         drive_check(p, disk);
     if (disk->host || disk->bytes)
         return;
-    file_resolve(p, "disk", disk->name, &disk->file);
+    file_resolve(p, key, disk->name, &disk->file);
     if (disk->file.start && !disk->file.size)
-        mistake(p, "disk = %.*s is an empty file; right would be an image, or ram:SIZE for a blank disk",
+        mistake(p, "%s = %.*s is an empty file; right would be an image, or ram:SIZE for a blank disk", key,
                 SHOWN(span_of(disk->name)));
 }
 
@@ -208,7 +208,10 @@ static void vm_finish(struct parser *p)
     if (vm->initrd_name[0])
         file_resolve(p, "initrd", vm->initrd_name, &vm->initrd);
     for (u32 i = 0; i < vm->disk_count; i++)
-        disk_resolve(p, &vm->disks[i]);
+        disk_resolve(p, "disk", &vm->disks[i]);
+    for (u32 i = 0; i < vm->cdrom_count; i++)
+        if (strcmp(vm->cdroms[i].name, "empty") != 0)
+            disk_resolve(p, "cdrom", &vm->cdroms[i]);
     if (!p->broken) /* else a size may be another than was meant */
         balloon_check(p, vm);
     p->line = key_line(p, "vcpus.start");

@@ -14,6 +14,7 @@ struct config {
     enum log_level log_level;
     char console[16];   /* com1 .. com4 */
     u32 shutdown_grace; /* seconds */
+    u32 media_poll_ms;  /* 0: off */
     u32 vm_count;       /* VMs without mistakes */
     u32 errors;
     struct vm_config vms[VM_MAX];

@@ -150,8 +150,7 @@ bool config_is_drive(struct span disk)
     return begins_with(&disk, "virtio:") || begins_with(&disk, "ahci:") || begins_with(&disk, "ide:");
 }
 
-/* A file's name, ram:SIZE, or a drive's; *bytes is 0 but for ram:. */
-static bool disk_parse(struct span disk, u64 *bytes)
+bool config_disk_parse(struct span disk, u64 *bytes)
 {
     *bytes = 0;
     if (!file_is_right(disk))
@@ -231,20 +230,26 @@ static bool word_parse(struct span words, struct span word, u64 *place)
 
 u32 config_key_times(const struct config_key *key)
 {
-    return strncmp(key->type, "disk", 4) == 0 ? VM_DISKS_MAX : 1;
+    if (strncmp(key->type, "disk", 4) == 0)
+        return VM_DISKS_MAX;
+    if (strcmp(key->type, "cdrom") == 0)
+        return VM_CDROMS_MAX;
+    return strcmp(key->type, "packed") == 0 ? CONFIG_PACKED_MAX : 1;
 }
 
 bool config_value_parse(const struct config_key *key, struct span text, struct config_value *value)
 {
     value->text = text;
-    if (strcmp(key->type, "file") == 0)
+    if (strcmp(key->type, "file") == 0 || strcmp(key->type, "packed") == 0)
         return file_is_right(text);
     if (strcmp(key->type, "text") == 0)
         return text.length < VM_CMDLINE_MAX;
     if (strcmp(key->type, "size") == 0)
         return config_size_parse(text, &value->number);
     if (strcmp(key->type, "disk") == 0)
-        return disk_parse(text, &value->number);
+        return config_disk_parse(text, &value->number);
+    if (strcmp(key->type, "cdrom") == 0)
+        return config_disk_parse(text, &value->number) && !config_is_drive(text);
     if (strcmp(key->type, "cpu_list") == 0)
         return cpu_list_parse(text, CPU_MAX, &value->number);
     if (strcmp(key->type, "vcpu_list") == 0)
@@ -285,6 +290,11 @@ static void store_shutdown_grace(struct target *to, const struct config_value *v
     to->config->shutdown_grace = (u32)value->number;
 }
 
+static void store_media_poll(struct target *to, const struct config_value *value)
+{
+    to->config->media_poll_ms = (u32)value->number;
+}
+
 static void store_kernel(struct target *to, const struct config_value *value)
 {
     span_copy(to->vm->kernel_name, value->text);
@@ -300,14 +310,17 @@ static void store_cmdline(struct target *to, const struct config_value *value)
     span_copy(to->vm->cmdline, value->text);
 }
 
-static void store_disk(struct target *to, const struct config_value *value)
+static void disk_set(struct vm_disk *disk, const struct config_value *value)
 {
-    struct vm_disk *disk = &to->vm->disks[to->vm->disk_count++];
-
     span_copy(disk->name, value->text);
     disk->bytes = value->number;
     disk->host = config_is_drive(value->text);
     disk->line = value->line;
+}
+
+static void store_disk(struct target *to, const struct config_value *value)
+{
+    disk_set(&to->vm->disks[to->vm->disk_count++], value);
 }
 
 /* config.c has seen that there is one, which has none yet. */
@@ -317,6 +330,11 @@ static void store_write(struct target *to, const struct config_value *value)
 
     disk->write = value->number;
     disk->write_line = value->line;
+}
+
+static void store_cdrom(struct target *to, const struct config_value *value)
+{
+    disk_set(&to->vm->cdroms[to->vm->cdrom_count++], value);
 }
 
 static void store_memory(struct target *to, const struct config_value *value)
@@ -403,12 +421,15 @@ static const struct {
     {"console", store_console},
     {"log", store_log},
     {"shutdown.grace", store_shutdown_grace},
+    {"media.poll_ms", store_media_poll},
+    {"media.file", store_nothing},
     {"kernel", store_kernel},
     {"kernel.unpack", store_nothing},
     {"initrd", store_initrd},
     {"cmdline", store_cmdline},
     {"disk", store_disk},
     {"write", store_write},
+    {"cdrom", store_cdrom},
     {"memory", store_memory},
     {"balloon.min", store_balloon_min},
     {"balloon.max", store_balloon_max},

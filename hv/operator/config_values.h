@@ -32,7 +32,8 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT 23
+#define CONFIG_KEY_COUNT  26
+#define CONFIG_PACKED_MAX 16 /* files that are there for the monitor alone */
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 
 /*
@@ -58,6 +59,8 @@ void config_value_store(struct config *config, struct vm_config *vm, const struc
 bool config_size_parse(struct span size, u64 *bytes);
 /* Does this disk mean a drive of the machine? */
 bool config_is_drive(struct span disk);
+/* A file's name, ram:SIZE, or a drive's; *bytes is 0 but for ram:. */
+bool config_disk_parse(struct span disk, u64 *bytes);
 bool config_vm_name_is_right(struct span name);
 
 #endif

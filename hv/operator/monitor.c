@@ -16,6 +16,7 @@
 #include "hv/operator/console.h"
 #include "hv/operator/line_editor.h"
 #include "hv/operator/monitor_balloon.h"
+#include "hv/operator/monitor_media.h"
 #include "hv/operator/monitor_memory.h"
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
@@ -25,7 +26,7 @@
 
 #define LINES_WAITING 8
 #define WORDS_MAX     5
-#define HELP_COLUMN   22
+#define HELP_COLUMN   32
 
 struct command {
     const char *verb;      /* one word or two */
@@ -204,6 +205,11 @@ static const struct command commands[] = {
     {"console", "NAME", "show a VM's console; Ctrl-] leads back here", console_command},
     {"stats", "NAME", "a VM's exits by reason, and its memory", vm_statistics},
     {"balloon", "[NAME [SIZE]]", "what VMs keep of their memory; let one keep SIZE", balloon_command},
+    {"media list", "", "drives with removable media, and what is in them", media_list_command},
+    {"media insert", "NAME DRIVE SOURCE", "put a file, or ram:SIZE, into a drive", media_insert_command},
+    {"media eject", "NAME DRIVE [--force]", "take a medium out, or ask for it", media_eject_command},
+    {"media poll", "NAME DRIVE MS", "how often a drive is asked: -1 default, 0 never", media_poll_command},
+    {"media events", "", "the last media that came and went", media_events_command},
     {"p2m dump", "NAME", "where a VM's memory has frames, holes and identity ranges", p2m_dump_command},
     {"p2m audit", "NAME", "prove that all that is recorded about its memory agrees", p2m_audit_command},
     {"pci", "", "the machine's own PCI functions", pci_command},
@@ -263,7 +269,7 @@ static unsigned verb_match(const struct command *command, const struct words *wo
 static void verb_refuse(const struct words *words)
 {
     size_t first = strlen(words->word[0]), i;
-    char right[256] = "";
+    char right[384] = "";
 
     /* "vm what": the verbs that begin alike are what might be meant, else all of them. */
     for (i = 0; i < ARRAY_SIZE(commands); i++) {
@@ -330,8 +336,10 @@ static void command_run(const struct command *command, struct words *words, unsi
 
     if (given < least || given > wanted) {
         console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb,
-                       least < wanted ? "nothing, a VM's name, or that and a size"
-                                      : takes[MIN(wanted, ARRAY_SIZE(takes) - 1)],
+                       strncmp(command->verb, "media", 5) == 0 && wanted
+                           ? "a VM's name, a drive of it, and what to do with it"
+                       : least < wanted ? "nothing, a VM's name, or that and a size"
+                                        : takes[MIN(wanted, ARRAY_SIZE(takes) - 1)],
                        command->verb, wanted ? " " : "", command->arguments);
         return;
     }

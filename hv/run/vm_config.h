@@ -13,6 +13,7 @@
 #define VM_NAME_MAX    32
 #define VM_CMDLINE_MAX 2048
 #define VM_DISKS_MAX   8
+#define VM_CDROMS_MAX  4
 
 enum personality { PERSONALITY_KVM, PERSONALITY_VMWARE, PERSONALITY_NONE };
 
@@ -26,7 +27,7 @@ struct boot_file {
     u64 size;
 };
 
-/* One line `disk = ...`, and `write = ...` below it. */
+/* One line `disk = ...` with `write = ...` below it, or `cdrom = ...`. */
 struct vm_disk {
     char name[128];        /* as written: of a file, "ram:SIZE", or a drive of the machine, "ahci:0/part2" */
     struct boot_file file; /* start NULL: blank, or the machine's */
@@ -43,6 +44,8 @@ struct vm_config {
     char cmdline[VM_CMDLINE_MAX];
     struct vm_disk disks[VM_DISKS_MAX];
     u32 disk_count;
+    struct vm_disk cdroms[VM_CDROMS_MAX]; /* without a file or bytes: empty */
+    u32 cdrom_count;
     u64 memory;                   /* bytes, page multiple */
     u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */
     enum balloon_forms balloon_forms;

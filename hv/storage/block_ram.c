@@ -12,6 +12,7 @@
 
 #define LEAF_ENTRIES 512u
 #define BYTES_MAX    BIT(46)
+#define ROM_BLOCK    2048u
 /* What an entry says instead of a page's address. */
 #define ENTRY_BASE 0 /* never written: the file, or zeros behind its end */
 #define ENTRY_ZERO 1 /* discarded */
@@ -25,7 +26,7 @@ struct ram_disk {
     struct block_device device;
     const u8 *base;
     u64 base_bytes;
-    u64 pages, leaf_count;
+    u64 promised, leaf_count; /* frames; leaves */
     frame_owner_t owner;
     struct ram_leaf *leaves[]; /* NULL: ENTRY_BASE throughout */
 };
@@ -226,31 +227,31 @@ static void ram_close(struct block_device *device)
         if (leaf)
             frame_free_promised(virt_to_phys(leaf) >> PAGE_SHIFT, FRAME_ORDER_4K, owner);
     }
-    frame_unpromise(ram->pages + ram->leaf_count, owner);
+    frame_unpromise(ram->promised, owner);
     memory_free(ram, object_bytes(ram->leaf_count), owner);
 }
 
 static const struct block_ops ram_ops = {.submit = ram_submit, .close = ram_close};
 
-int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
-                     struct block_device **device)
+/* What both kinds have: so many pages may be written, and are promised. */
+static int create(const struct boot_file *base, u64 size, u64 pages, frame_owner_t owner,
+                  struct ram_disk **ram)
 {
-    u64 size = base->start ? base->size : bytes, pages = ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
-    u64 leaf_count = (pages + LEAF_ENTRIES - 1) / LEAF_ENTRIES;
-    struct ram_disk *ram;
+    u64 leaf_count = (ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE + LEAF_ENTRIES - 1) / LEAF_ENTRIES;
+    u64 promised = pages ? pages + leaf_count : 0;
     int error;
 
     if (size == 0 || size > BYTES_MAX)
         return -EINVAL;
-    error = frame_promise(pages + leaf_count, owner);
+    error = frame_promise(promised, owner);
     if (error)
         return error;
-    ram = memory_alloc(object_bytes(leaf_count), owner);
-    if (!ram) {
-        frame_unpromise(pages + leaf_count, owner);
+    *ram = memory_alloc(object_bytes(leaf_count), owner);
+    if (!*ram) {
+        frame_unpromise(promised, owner);
         return -ENOMEM;
     }
-    ram->device = (struct block_device){
+    (*ram)->device = (struct block_device){
         .ops = &ram_ops,
         .name = base->start ? base->name : "ram",
         .sectors = (size + BLOCK_SECTOR - 1) / BLOCK_SECTOR,
@@ -258,12 +259,36 @@ int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owne
         .discard_sectors = PAGE_SIZE / BLOCK_SECTOR,
     };
     if (base->start) {
-        ram->base = base->start;
-        ram->base_bytes = size;
+        (*ram)->base = base->start;
+        (*ram)->base_bytes = base->size;
     }
-    ram->pages = pages;
-    ram->leaf_count = leaf_count;
-    ram->owner = owner;
+    (*ram)->promised = promised;
+    (*ram)->leaf_count = leaf_count;
+    (*ram)->owner = owner;
+    return 0;
+}
+
+int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
+                     struct block_device **device)
+{
+    u64 size = base->start ? base->size : bytes;
+    struct ram_disk *ram;
+    int error = create(base, size, ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE, owner, &ram);
+
+    if (!error)
+        *device = &ram->device;
+    return error;
+}
+
+int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device)
+{
+    struct ram_disk *ram;
+    int error = create(file, ALIGN_UP(file->size, ROM_BLOCK), 0, owner, &ram);
+
+    if (error)
+        return error;
+    ram->device.discard_sectors = 0;
+    ram->device.read_only = true;
     *device = &ram->device;
     return 0;
 }

@@ -200,6 +200,13 @@ void media_notify(struct media *media, u32 events)
     spinlock_release(&all.lock);
 }
 
+void media_seen(struct media *media, u32 events)
+{
+    spinlock_take(&all.lock);
+    media->pending &= ~events;
+    spinlock_release(&all.lock);
+}
+
 /* ---------------------------------------------------------------- polling */
 
 void media_alarm(void)

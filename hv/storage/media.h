@@ -114,6 +114,8 @@ bool media_record_get(u64 *number, struct media_record *record);
 void media_checked(struct media *media, u32 events);
 /* Something has happened that the drive tells of by itself. */
 void media_notify(struct media *media, u32 events);
+/* What it has told of was seen: it is not pending any more. Only where there is nothing to be looked for. */
+void media_seen(struct media *media, u32 events);
 
 /* Default interval, of drives that have none of their own: 0 to MEDIA_POLL_MS_MAX, 0: off. -EINVAL. */
 int media_set_default(s64 ms);

@@ -218,12 +218,37 @@ static void test_against_a_model(void **state)
     }
 }
 
+/* A medium: no frame beside its own small object, whole blocks, never written. */
+static void test_rom(void **state)
+{
+    const struct boot_file base = {"tools.iso", file, BYTES - 1000};
+    const struct guest_segment segment = {BUFFER, 2 * BLOCK_SECTOR};
+
+    (void)state;
+    fake_memory_begin();
+    fake_guest_ram_reset(&memory, 64 << 20);
+    memset(file, 0x5a, sizeof(file));
+    assert_int_equal(block_rom_create(&(struct boot_file){"none", file, 0}, OWNER, &disk), -EINVAL);
+    assert_int_equal(block_rom_create(&base, OWNER, &disk), 0);
+    assert_int_equal(frame_promised(OWNER), 0);
+    assert_int_equal(frame_owned(OWNER), 1);
+    assert_int_equal(disk->sectors, SECTORS);
+    assert_int_equal(ask(BLOCK_READ, SECTORS - 2, 2, &segment, 1), 0);
+    assert_int_equal(*fake_guest_ram_at(BUFFER + 1024 - 1001), 0x5a);
+    assert_int_equal(*fake_guest_ram_at(BUFFER + 1024 - 1000), 0);
+    assert_int_equal(*fake_guest_ram_at(BUFFER + 1023), 0);
+    assert_int_equal(ask(BLOCK_WRITE, 0, 2, &segment, 1), -EROFS);
+    assert_int_equal(ask(BLOCK_DISCARD, 0, 8, NULL, 0), -EROFS);
+    assert_int_equal(ask(BLOCK_READ, SECTORS - 1, 2, &segment, 1), -EINVAL);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_may_be_asked), cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_file),
-        cmocka_unit_test(test_against_a_model),
+        cmocka_unit_test(test_against_a_model),   cmocka_unit_test(test_rom),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -180,9 +180,9 @@ static void test_sizes(void **state)
 }
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
-#define KEYS                                                                                                 \
-    "kernel, kernel.unpack, initrd, cmdline, disk, write, memory, balloon.min, balloon.max, balloon.forms, " \
-    "vcpus, vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
+#define KEYS                                                                                         \
+    "kernel, kernel.unpack, initrd, cmdline, disk, write, cdrom, memory, balloon.min, balloon.max, " \
+    "balloon.forms, vcpus, vcpus.start, weight, cap, cpus, personality, prefault, hypercall_patch, pages, p2m"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"
 #define FILES "vmlinuz, initrd.img, empty"
@@ -222,7 +222,7 @@ static const struct {
     {VM "log = info\n", "3: vm web: there is no key \"log\"; right would be one of " KEYS, 0},
     {"[hypervisor]\nkernel = vmlinuz\n" VM,
      "2: hypervisor: there is no key \"kernel\"; right would be one of console, log, "
-     "shutdown.grace",
+     "shutdown.grace, media.poll_ms, media.file",
      1},
     {VM "memory = 64M\nmemory = 65M\n", "4: vm web: memory was given in line 3 already; right would be once",
      0},
@@ -404,6 +404,29 @@ static void test_disks(void **state)
     assert_int_equal(config.vms[1].disk_count, 1);
 }
 
+static void test_cdroms(void **state)
+{
+    const struct vm_config *vm = &config.vms[0];
+
+    (void)state;
+    parse("[hypervisor]\nmedia.file = a.iso\nmedia.file = b.iso\nmedia.poll_ms = 0\n" VM
+          "cdrom = initrd.img\ncdrom = empty\ncdrom = ram:1M\ncdrom = empty\n");
+    assert_int_equal(said_count, 0);
+    assert_int_equal(config.media_poll_ms, 0);
+    assert_int_equal(vm->cdrom_count, VM_CDROMS_MAX);
+    assert_ptr_equal(vm->cdroms[0].file.start, files[1].start);
+    assert_null(vm->cdroms[1].file.start); /* though there is a file of that name */
+    assert_int_equal(vm->cdroms[1].bytes, 0);
+    assert_int_equal(vm->cdroms[2].bytes, 1 << 20);
+    parse(VM "cdrom = empty\ncdrom = empty\ncdrom = empty\ncdrom = empty\ncdrom = empty\n");
+    assert_string_equal(
+        said[0], "lintel.conf:7: vm web: cdrom is given once too often; right would be at most 4 times");
+    parse(VM "cdrom = gone\n");
+    assert_non_null(strstr(said[0], "lintel.conf:3: vm web: cdrom = gone is not among the boot files"));
+    parse(VM);
+    assert_int_equal(config.media_poll_ms, 2000);
+}
+
 static void test_others_stay(void **state)
 {
     (void)state;
@@ -503,6 +526,7 @@ int main(void)
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_disks),
         cmocka_unit_test(test_drives),
+        cmocka_unit_test(test_cdroms),
         cmocka_unit_test(test_others_stay),
         cmocka_unit_test(test_no_files),
         cmocka_unit_test(test_nul_byte),

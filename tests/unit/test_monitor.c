@@ -19,6 +19,7 @@
 #include "hv/operator/console.h"
 #include "hv/operator/monitor.h"
 #include "hv/operator/monitor_balloon.h"
+#include "hv/operator/monitor_media.h"
 #include "hv/operator/monitor_memory.h"
 #include "hv/operator/monitor_vcpu.h"
 #include "hv/operator/prompt.h"
@@ -179,6 +180,38 @@ void balloon_command(struct vm *vm, char *const *more)
     note("balloon %s %s;", vm ? vm->name : "all", vm && more[0] ? more[0] : "shown");
 }
 
+static void media_note(const char *what, const struct vm *vm, char *const *more)
+{
+    note("%s %s %s %s;", what, vm->name, more[0], more[1] ? more[1] : "-");
+}
+
+void media_list_command(struct vm *none, char *const *more)
+{
+    (void)more;
+    note("media list%s;", none ? " of one" : "");
+}
+
+void media_events_command(struct vm *none, char *const *more)
+{
+    (void)more;
+    note("media events%s;", none ? " of one" : "");
+}
+
+void media_insert_command(struct vm *vm, char *const *more)
+{
+    media_note("insert", vm, more);
+}
+
+void media_eject_command(struct vm *vm, char *const *more)
+{
+    media_note("eject", vm, more);
+}
+
+void media_poll_command(struct vm *vm, char *const *more)
+{
+    media_note("poll", vm, more);
+}
+
 void p2m_audit_command(struct vm *vm, char *const *more)
 {
     (void)more;
@@ -325,17 +358,22 @@ static void test_refusals(void **state)
         {"   ", "> "},
         {"halt", "\"halt\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
-                 "balloon, p2m dump, p2m audit, pci, log, shutdown, reboot.\n> "},
+                 "balloon, media list, media insert, media eject, media poll, media events, p2m dump, "
+                 "p2m audit, pci, log, shutdown, reboot.\n> "},
         {"vm", "\"vm ...\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"vm kill web",
          "\"vm kill\" is no command; right would be vm list, vm start, vm stop, vm reset.\n> "},
         {"HELP", "\"HELP\" is no command; right would be help, vm list, vm start, vm stop, vm reset, "
                  "vcpu list, vcpu stop, vcpu start, vcpu set, vcpu show, vcpu audit, console, stats, "
-                 "balloon, p2m dump, p2m audit, pci, log, shutdown, reboot.\n> "},
+                 "balloon, media list, media insert, media eject, media poll, media events, p2m dump, "
+                 "p2m audit, pci, log, shutdown, reboot.\n> "},
         {"vm stop", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"vm stop web db", "vm stop takes the name of one VM; right would be `vm stop NAME`.\n> "},
         {"balloon web 1G 2G", "balloon takes nothing, a VM's name, or that and a size; right would be "
                               "`balloon [NAME [SIZE]]`.\n> "},
+        {"media insert web cd0",
+         "media insert takes a VM's name, a drive of it, and what to do with it; right "
+         "would be `media insert NAME DRIVE SOURCE`.\n> "},
         {"vm list all", "vm list takes no argument; right would be `vm list`.\n> "},
         {"shutdown now please a b c", "shutdown takes no argument; right would be `shutdown`.\n> "},
         {"stats mail", "There is no VM called mail; right would be one of web, db.\n> "},
@@ -367,6 +405,18 @@ static void test_words_that_may_be_left_out(void **state)
     assert_string_equal(happened, "balloon web shown;");
     type("balloon web 100M");
     assert_string_equal(happened, "balloon web 100M;");
+    type("media list");
+    assert_string_equal(happened, "media list;");
+    type("media events");
+    assert_string_equal(happened, "media events;");
+    type("media insert web cd0 tools.iso");
+    assert_string_equal(happened, "insert web cd0 tools.iso;");
+    type("media eject web cd0");
+    assert_string_equal(happened, "eject web cd0 -;");
+    type("media eject web cd1 --force");
+    assert_string_equal(happened, "eject web cd1 --force;");
+    type("media poll web cd0 -1");
+    assert_string_equal(happened, "poll web cd0 -1;");
 }
 
 static void test_lives(void **state)
@@ -420,8 +470,8 @@ static void test_figures(void **state)
     type("log");
     assert_string_equal(said, "[lintel] one\n[lintel] two\n> ");
     type("help");
-    assert_non_null(strstr(said, "  vm reset NAME          begin a VM anew\n"));
-    assert_non_null(strstr(said, "  vcpu set NAME N STATE  put a vCPU into any power state\n"));
+    assert_non_null(strstr(said, "  vm reset NAME                    begin a VM anew\n"));
+    assert_non_null(strstr(said, "  vcpu set NAME N STATE            put a vCPU into any power state\n"));
 }
 
 /*

@@ -15,7 +15,7 @@
 // sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
-// sources: hv/storage/block.c
+// sources: guest/devices/virtio_scsi.c hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,9 +33,11 @@
 #include "guest/reset_proof.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
+#include "hv/lib/string.h"
 #include "hv/memory/memory_audit.h"
 #include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
+#include "hv/storage/drive.h"
 #include "tests/unit/device_fakes.h"
 #include "tests/unit/fake_engine.h"
 #include "tests/unit/fake_guest_ram.h"
@@ -123,7 +125,24 @@ void fetch_cache_clear(struct fetch_cache *cache)
     (void)cache;
 }
 
+size_t string_copy(char *to, const char *from, size_t size)
+{
+    return (size_t)snprintf(to, size, "%s", from);
+}
+
+int drive_open(const char *name, bool write, frame_owner_t owner, struct block_device **device, char *why,
+               size_t size)
+{
+    (void)name, (void)write, (void)owner, (void)device, (void)why, (void)size;
+    return -ENOENT;
+}
+
 /* The machine has no disks here: tests/unit/test_virtio_blk.c compares theirs. */
+int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device)
+{
+    return block_ram_create(file, 0, owner, device);
+}
+
 int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
                      struct block_device **device)
 {

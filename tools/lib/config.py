@@ -16,7 +16,7 @@ SIZE_SHIFTS = {'': 0, 'K': 10, 'M': 20, 'G': 30}
 MEMORY_MIN, MEMORY_MAX = 64 << 20, 1 << 46
 CMDLINE_MAX = 2047
 VM_MAX = 64
-TIMES = {'disk': 8, 'write': 8}     # keys that may repeat, and how often
+TIMES = {'disk': 8, 'write': 8, 'cdrom': 4, 'media.file': 16}     # keys that may repeat, and how often
 CPU_MAX = 64
 VCPUS_MAX = 32
 
@@ -24,7 +24,7 @@ VCPUS_MAX = 32
 class Key(NamedTuple):
     section: str
     name: str
-    type: str       # file, disk, disk_write, text, size, a range, cpu_list, vcpu_list, yes_no or the allowed words with | between them
+    type: str       # file, disk, disk_write, cdrom, packed, text, size, a range, cpu_list, vcpu_list, yes_no or the words
     default: str
     right: str      # what would be right, as the error says it
 
@@ -33,12 +33,15 @@ KEYS = [
     Key('hypervisor', 'console', 'com1|com2|com3|com4', 'com1', 'com1, com2, com3 or com4'),
     Key('hypervisor', 'log', 'error|warning|info|debug', 'info', 'error, warning, info or debug'),
     Key('hypervisor', 'shutdown.grace', '0..600', '10', 'a number of seconds from 0 to 600'),
+    Key('hypervisor', 'media.poll_ms', '0..3600000', '2000', 'a number of ms from 0 to 3600000'),
+    Key('hypervisor', 'media.file', 'packed', '', 'the name of a file for `media insert`'),
     Key('vm', 'kernel', 'file', '', 'the name of a bzImage or a PVH ELF file'),
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
     Key('vm', 'disk', 'disk', '', 'a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2'),
     Key('vm', 'write', 'disk_write', '', 'yes or no, below the disk that it is about'),
+    Key('vm', 'cdrom', 'cdrom', '', 'the name of an image file, ram:SIZE such as ram:64M, or empty'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
@@ -121,6 +124,8 @@ def is_right(key, value):
     checks = {
         'file': FILE.match,
         'disk': disk_is_right,
+        'cdrom': lambda text: disk_is_right(text) and not drive_is_meant(text),
+        'packed': FILE.match,
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
         'cpu_list': cpu_list_is_right,
@@ -289,6 +294,7 @@ class Parser:
     def references(self):
         for section in self.sections:
             if section.kind != 'vm':
+                yield from self.repeated(section, section.kind)
                 continue
             if 'kernel' not in section.values:
                 self.errors.append('%s:%d: vm %s: no kernel is named; right would be a line kernel = FILE'
@@ -303,9 +309,13 @@ class Parser:
                 if value:
                     unpack = key == 'kernel' and section.values.get('kernel.unpack', ('no', 0))[0] == 'yes'
                     yield Reference(key, value, unpack, '%s:%d: vm %s' % (self.name, line, section.vm))
-            for key, value, line in section.repeated:
-                if key == 'disk' and value and not value.startswith('ram:') and not drive_is_meant(value):
-                    yield Reference(key, value, False, '%s:%d: vm %s' % (self.name, line, section.vm))
+            yield from self.repeated(section, 'vm ' + section.vm)
+
+    def repeated(self, section, who):
+        for key, value, line in section.repeated:
+            file = key != 'write' and (key, value) != ('cdrom', 'empty')
+            if file and value and not value.startswith('ram:') and not drive_is_meant(value):
+                yield Reference(key, value, False, '%s:%d: %s' % (self.name, line, who))
 
 
 def parse(name, data):
