@@ -12,8 +12,9 @@
 
 /* Counted as work->cost does. */
 #define COST_4K    10
-#define COST_2M    80
-#define COST_TABLE 20 /* cleared and filled */
+#define COST_PIECE 6
+#define COST_2M    90
+#define COST_TABLE 32 /* cleared and filled */
 
 void balloon_begin(struct guest_memory *memory)
 {
@@ -86,7 +87,7 @@ static enum balloon_status page_lock(struct guest_memory *memory, struct balloon
     balloon->locked += BIT(order);
     /* A large page that was given in pieces goes back in pieces. */
     if (order != FRAME_ORDER_4K && work->taken.frames - before < BIT(order))
-        work->cost += (u32)(work->taken.frames - before) * COST_4K / 2;
+        work->cost += (u32)(work->taken.frames - before) * COST_PIECE;
     return BALLOON_DONE;
 }
 

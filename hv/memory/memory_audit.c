@@ -16,6 +16,42 @@ struct finding {
 
 typedef unsigned long long ull;
 
+/* The page of the list that was looked at last: what is next to each other costs no walk. */
+struct leaf {
+    u64 number;
+    const u64 *entries;
+};
+
+#define LEAF_NONE ((struct leaf){.number = ~0ull})
+
+static const u64 *leaf_at(const struct p2m *p2m, struct leaf *leaf, gfn_t gfn)
+{
+    if (gfn / P2M_ENTRIES != leaf->number) {
+        leaf->entries = phys_to_virt(p2m_leaf(p2m, gfn));
+        leaf->number = gfn / P2M_ENTRIES;
+    }
+    return leaf->entries + gfn % P2M_ENTRIES;
+}
+
+/* As p2m_lookup_slow. */
+static u64 entry_at(const struct p2m *p2m, struct leaf *leaf, gfn_t gfn)
+{
+    u64 entry = *leaf_at(p2m, leaf, gfn);
+
+    return entry != P2M_INVALID ? entry : p2m_lookup_slow(p2m, gfn);
+}
+
+/* The first guest frame from gfn on that holds a frame, or P2M_GFN_LIMIT. */
+static gfn_t next_frame(const struct p2m *p2m, struct leaf *leaf, gfn_t gfn)
+{
+    while (gfn / P2M_ENTRIES == leaf->number) {
+        if (p2m_is_frame(*leaf_at(p2m, leaf, gfn)))
+            return gfn;
+        gfn++;
+    }
+    return p2m_next_present(p2m, gfn, P2M_GFN_LIMIT);
+}
+
 /* One frame of the list: whose it is. */
 static int owner_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, struct finding *finding)
 {
@@ -43,8 +79,10 @@ static int frame_check(const struct guest_memory *memory, gfn_t gfn, mfn_t mfn, 
 
 static void marks_clear(const struct p2m *p2m)
 {
-    for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++)
-        frame_mark(p2m_lookup_slow(p2m, gfn), false);
+    struct leaf leaf = LEAF_NONE;
+
+    for (gfn_t gfn = 0; (gfn = next_frame(p2m, &leaf, gfn)) < P2M_GFN_LIMIT; gfn++)
+        frame_mark(*leaf_at(p2m, &leaf, gfn), false);
 }
 
 /* So many frames stand in the list: as many as it counts, and as the VM owns. */
@@ -63,10 +101,11 @@ static int count_check(const struct guest_memory *memory, u64 found, struct find
 static int frames_check(const struct guest_memory *memory, struct finding *finding)
 {
     const struct p2m *p2m = &memory->p2m;
+    struct leaf leaf = LEAF_NONE;
     u64 found = 0;
 
-    for (gfn_t gfn = 0; (gfn = p2m_next_present(p2m, gfn, P2M_GFN_LIMIT)) < P2M_GFN_LIMIT; gfn++, found++) {
-        int error = frame_check(memory, gfn, p2m_lookup_slow(p2m, gfn), finding);
+    for (gfn_t gfn = 0; (gfn = next_frame(p2m, &leaf, gfn)) < P2M_GFN_LIMIT; gfn++, found++) {
+        int error = frame_check(memory, gfn, *leaf_at(p2m, &leaf, gfn), finding);
 
         if (error)
             return error;
@@ -130,12 +169,12 @@ static bool is_list_page(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa
            access == NESTED_READ && hpa == guest_memory_list_page(memory, gpa);
 }
 
-/* One leaf of the nested tables against the entries of the list that it covers. */
-static int leaf_check(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa, u64 size,
-                      struct finding *finding)
+/* One mapping of the nested tables against the entries of the list that it covers. */
+static int mapping_check(const struct guest_memory *memory, struct leaf *leaf, gpa_t gpa, hpa_t hpa, u64 size,
+                         struct finding *finding)
 {
     for (u64 at = 0; at < size; at += PAGE_SIZE) {
-        u64 entry = p2m_lookup_slow(&memory->p2m, (gpa + at) >> PAGE_SHIFT);
+        u64 entry = entry_at(&memory->p2m, leaf, (gpa + at) >> PAGE_SHIFT);
 
         if (guest_memory_in_list(memory, gpa + at)) {
             if (!is_list_page(memory, gpa + at, hpa + at))
@@ -154,12 +193,13 @@ static int leaf_check(const struct guest_memory *memory, gpa_t gpa, hpa_t hpa, u
 
 static int nested_check(const struct guest_memory *memory, struct finding *finding)
 {
+    struct leaf leaf = LEAF_NONE;
     gpa_t gpa = 0;
     hpa_t hpa;
     u64 size;
 
     while (nested_next(&memory->nested, &gpa, &hpa, &size) == 0) {
-        int error = leaf_check(memory, gpa, hpa, size, finding);
+        int error = mapping_check(memory, &leaf, gpa, hpa, size, finding);
 
         if (error)
             return error;
@@ -229,28 +269,30 @@ void guest_memory_prove(struct guest_memory *memory)
 }
 
 /* One guest frame: whose, and that the CPU finds nothing else there. That it stands once is not looked at. */
-static int entry_check(const struct guest_memory *memory, gfn_t gfn, struct finding *finding)
+static int entry_check(const struct guest_memory *memory, struct leaf *leaf, gfn_t gfn,
+                       struct finding *finding)
 {
-    u64 entry = p2m_lookup_slow(&memory->p2m, gfn), size, access;
+    u64 entry = entry_at(&memory->p2m, leaf, gfn), size, access;
     hpa_t hpa;
     int error = 0;
 
     if (p2m_is_frame(entry))
         error = owner_check(memory, gfn, entry, finding);
     if (!error && nested_lookup(&memory->nested, gfn << PAGE_SHIFT, &hpa, &size, &access) == 0)
-        error = leaf_check(memory, gfn << PAGE_SHIFT, hpa, PAGE_SIZE, finding);
+        error = mapping_check(memory, leaf, gfn << PAGE_SHIFT, hpa, PAGE_SIZE, finding);
     return error;
 }
 
 static int part_audit(const struct guest_memory *memory, gfn_t gfn, struct finding *finding)
 {
+    struct leaf leaf = LEAF_NONE;
     int error = count_check(memory, memory->p2m.present, finding);
 
     if (!error && !p2m_tree_agrees_at(&memory->p2m, gfn))
         error = DIFFER(finding, "the tree of machine frames differs from the list at guest frame %#llx",
                        (ull)gfn);
     for (u64 i = 0; i < P2M_ENTRIES && !error; i++)
-        error = entry_check(memory, gfn + i, finding);
+        error = entry_check(memory, &leaf, gfn + i, finding);
     return error;
 }
 

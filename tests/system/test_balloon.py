@@ -129,6 +129,25 @@ def test_waiting_for_memory(pair, emulator):
     assert machine.wait() == 0
 
 
+# The debug build proves all of a VM's memory at each call, which takes Bochs long.
+@pytest.mark.parametrize('pair, build', [*((pair, 'as built') for pair in PAIRS), ('svm-qemu', 'debug'),
+                                         *(pytest.param(pair, 'debug', marks=pytest.mark.matrix) for pair in PAIRS
+                                           if pair.endswith('-bochs'))])
+def test_a_connection_ends_inside_a_batch(pair, build, emulator, request):
+    """By another vCPU, on another CPU: afterwards the books are right, and the monitor sees the target reached."""
+    lintel = request.getfixturevalue('debug_build') / 'lintel.elf' if build == 'debug' else None
+    machine = emulator({'vm one': guest('balloon_reset', cmdline='stay')}, cpus=2, lintel=lintel, **PAIRS[pair])
+    machine.expect(r'ok 12 and no more is wanted')
+    to_monitor(machine)
+    assert not re.search('not ok|Bail out', machine.output), machine.output
+    assert row(machine, 'one')[:3] == [64, 64, 112]
+    audit(machine, 'one')
+    run_in_monitor(machine, 'vm reset one')
+    audit(machine, 'one')
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
 def test_one_that_waits_can_be_stopped(emulator):
     greedy = driver('400M', **{'balloon.max': '64M', 'cmdline': 'touch'})
     machine = emulator({'vm one': driver('200M'), 'vm greedy': greedy}, **{**PAIRS['svm-qemu'], **MACHINE})

@@ -136,10 +136,10 @@ static void test_a_batch_takes_several_calls(void **state)
     while (call(0, 6, PAGE, 512) == PORT_CALL_AGAIN) {
         assert_int_equal(vcpus[0].regs.gpr[RAX], MAGIC); /* registers are as before */
         assert_int_equal(vcpus[0].regs.gpr[RBX], PAGE);
-        assert_in_range(locked, calls * 27, calls * 27);
+        assert_in_range(locked, calls * 15, calls * 15);
         calls++;
     }
-    assert_int_equal(calls, 19);
+    assert_int_equal(calls, 35);
     assert_int_equal(locked, 512); /* each once, in order */
     assert_int_equal(vcpus[0].regs.gpr[RAX], 0);
     assert_int_equal(vcpus[0].regs.gpr[RBX], 0x123456789);
@@ -155,10 +155,35 @@ static void test_start_ends_a_batch_under_way(void **state)
     assert_int_equal(forgotten, 2);
     assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_DONE);
     assert_int_equal(vcpus[0].regs.gpr[RAX], 7);
-    assert_int_equal(locked, 27);
+    assert_int_equal(locked, 15);
     locked = 0;
     assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_AGAIN); /* the next one begins at its beginning */
-    assert_int_equal(locked, 27);
+    assert_int_equal(locked, 15);
+}
+
+/* It is told so once, also where no connection stands, or one without batches: not behind the next START. */
+static void test_a_batch_that_was_refused_is_over(void **state)
+{
+    static const struct {
+        u64 offers;
+        u32 status;
+    } rows[] = {{0, 7}, {2, 1}};
+
+    (void)state;
+    cost = 100;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++) {
+        locked = 0;
+        assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_AGAIN);
+        assert_int_equal(call(1, 0, rows[i].offers, 0), PORT_CALL_DONE);
+        assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_DONE);
+        assert_int_equal(vcpus[0].regs.gpr[RAX], rows[i].status);
+        assert_int_equal(call(1, 0, 0x3e, 0), PORT_CALL_DONE);
+        locked = 0;
+        assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_AGAIN);
+        assert_int_equal(locked, 15);
+        assert_int_equal(call(1, 0, 0x3e, 0), PORT_CALL_DONE);
+        assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_DONE);
+    }
 }
 
 static void test_another_batch_begins_anew(void **state)
@@ -167,11 +192,11 @@ static void test_another_batch_begins_anew(void **state)
     cost = 100;
     assert_int_equal(call(0, 6, PAGE, 512), PORT_CALL_AGAIN);
     locked = 0;
-    assert_int_equal(call(0, 6, PAGE, 20), PORT_CALL_DONE);
-    assert_int_equal(locked, 20);
+    assert_int_equal(call(0, 6, PAGE, 10), PORT_CALL_DONE);
+    assert_int_equal(locked, 10);
     locked = 0;
-    assert_int_equal(call(1, 6, PAGE, 20), PORT_CALL_DONE);
-    assert_int_equal(locked, 20);
+    assert_int_equal(call(1, 6, PAGE, 10), PORT_CALL_DONE);
+    assert_int_equal(locked, 10);
 }
 
 static void test_forms_that_are_granted(void **state)
@@ -230,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_batch_takes_several_calls, setup, teardown),
         cmocka_unit_test_setup_teardown(test_start_ends_a_batch_under_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_batch_that_was_refused_is_over, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_batch_begins_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_forms_that_are_granted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_narrow_code, setup, teardown),
