@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The CD drives' controller on the board: addresses, buffers cut in any way, commands that end later, a medium
+ * that the operator takes while it is read, task management, resets while something goes on.
+ */
+// sources: tests/unit/device_fakes.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/run/bus.c
+// sources: hv/run/timer.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c hv/storage/block.c
+// sources: hv/storage/block_ram.c guest/devices/acpi_pm.c guest/devices/calendar.c guest/devices/clock.c
+// sources: guest/devices/ioapic.c guest/devices/lapic.c guest/devices/lapic_base.c
+// sources: guest/devices/lapic_page.c guest/devices/lapic_registers.c guest/devices/lapic_timer.c
+// sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
+// sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
+// sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_scsi.c
+// sources: hv/storage/scsi_cd.c hv/storage/media.c
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <linux/virtio_ring.h>
+
+#include "guest/devices/virtio_scsi.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/string.h"
+#include "tests/unit/device_fakes.h"
+#include "tests/unit/fake_guest_ram.h"
+#include "tests/unit/fake_memory.h"
+
+#define SLOT     3u
+#define BAR      (0xfe000000ull + SLOT * 0x10000)
+#define COMMON   BAR
+#define CONFIG   (BAR + 0x200)
+#define NOTIFY   (BAR + 0x1000)
+#define SIZE     64u
+#define RINGS    0x10000ull /* of queue n: n * 0x10000 above: descriptors, available and used ring */
+#define AVAIL    0x4000ull
+#define USED     0x8000ull
+#define REQUESTS 0x40000ull /* of request n: its header, and its response 0x100 above */
+#define DATA     0x100000ull
+#define HOLE     0xd0000000ull
+#define CONTROL  0u
+#define COMMANDS 2u
+
+static struct virtio_scsi *scsi;
+static u8 file[8192];
+static char said[300];
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    va_list args;
+
+    (void)level;
+    va_start(args, format);
+    vsnprintf(said, sizeof(said), format, args);
+    va_end(args);
+}
+
+bool log_limit_pass(struct log_limit *limit, u64 now, u64 interval, u32 burst)
+{
+    (void)now, (void)interval;
+    return limit->used++ < burst;
+}
+
+size_t string_copy(char *to, const char *from, size_t size)
+{
+    return (size_t)snprintf(to, size, "%s", from);
+}
+
+static u64 clock_read(void)
+{
+    return 0;
+}
+
+static void alarm_set(u64 ms)
+{
+    (void)ms;
+}
+
+/* ---------------------------------------------------------------- a medium that takes its time */
+
+static struct block_request *waiting[8];
+static unsigned waiting_count;
+static unsigned closed;
+
+static int slow_submit(struct block_device *device, struct block_request *request)
+{
+    (void)device;
+    assert_true(spinlock_held(&scsi->virtio.pci.lock));
+    waiting[waiting_count++] = request;
+    return -EINPROGRESS;
+}
+
+static void slow_end(unsigned i, int status)
+{
+    struct block_request *request = waiting[i];
+
+    waiting[i] = waiting[--waiting_count];
+    request->done(request, status);
+}
+
+static void slow_abort(struct block_device *device)
+{
+    (void)device;
+    while (waiting_count)
+        slow_end(0, 0); /* and even says that all was read */
+}
+
+static void slow_close(struct block_device *device)
+{
+    (void)device;
+    assert_int_equal(waiting_count, 0);
+    closed++;
+}
+
+static const struct block_ops slow_ops = {slow_submit, slow_abort, slow_close};
+static struct block_device slow;
+
+/* ---------------------------------------------------------------- the board */
+
+static void out(gpa_t at, unsigned size, u64 value)
+{
+    mmio_bus_write(&board.vm.mmio, &board.vcpus[1], at, size, value);
+}
+
+static void notify(unsigned queue)
+{
+    out(NOTIFY + 4 * queue, 2, queue);
+}
+
+static u8 status(void)
+{
+    return (u8)mmio_bus_read(&board.vm.mmio, &board.vcpus[1], COMMON + VIRTIO_PCI_COMMON_STATUS, 1);
+}
+
+static void begin(void)
+{
+    const u64 features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC);
+
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 3);
+    for (u32 i = 0; i < 2; i++) {
+        out(COMMON + VIRTIO_PCI_COMMON_GFSELECT, 4, i);
+        out(COMMON + VIRTIO_PCI_COMMON_GF, 4, features >> (32 * i));
+    }
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 11);
+    memset(fake_guest_ram_at(RINGS), 0, 0x30000);
+    for (u64 i = 0; i < 3; i++) {
+        out(COMMON + VIRTIO_PCI_COMMON_Q_SELECT, 2, i);
+        out(COMMON + VIRTIO_PCI_COMMON_Q_SIZE, 2, SIZE);
+        out(COMMON + VIRTIO_PCI_COMMON_Q_DESCLO, 8, RINGS + i * 0x10000);
+        out(COMMON + VIRTIO_PCI_COMMON_Q_AVAILLO, 8, RINGS + i * 0x10000 + AVAIL);
+        out(COMMON + VIRTIO_PCI_COMMON_Q_USEDLO, 8, RINGS + i * 0x10000 + USED);
+        out(COMMON + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+    }
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 15);
+    assert_int_equal(status(), 15);
+}
+
+static int setup(void **state)
+{
+    static const struct media_host host = {clock_read, alarm_set};
+    char why[100];
+
+    board_setup(state);
+    fake_memory_begin();
+    fake_guest_ram_reset(&board.vm.memory, 64 << 20);
+    media_start(&host);
+    waiting_count = closed = 0;
+    slow = (struct block_device){
+        .ops = &slow_ops, .name = "slow", .sectors = 4000, .depth = 2, .read_only = true};
+    for (u32 i = 0; i < sizeof(file); i++)
+        file[i] = (u8)(i >> 11);
+    board.config.cdroms[0].file = (struct boot_file){"a.iso", file, sizeof(file)};
+    board.config.cdrom_count = 2;
+    assert_int_equal(virtio_scsi_create(board.machine, SLOT, why, sizeof(why)), 0);
+    scsi = board.machine->scsi;
+    port_out(0xcf8, 4, 0x80000000 | SLOT << 11 | PCI_COMMAND);
+    port_out(0xcfc, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    begin();
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    virtio_scsi_reset(scsi);
+    virtio_scsi_destroy(scsi);
+    board.machine->scsi = NULL;
+    assert_int_equal(frame_owned(frame_owner_support(0)), 0);
+    return board_teardown(state);
+}
+
+/* ---------------------------------------------------------------- requests */
+
+static u16 used_count(unsigned queue)
+{
+    u16 count;
+
+    memcpy(&count, fake_guest_ram_at(RINGS + queue * 0x10000 + USED + 2), 2);
+    return count;
+}
+
+static const struct virtio_scsi_cmd_resp *answer(u16 n)
+{
+    return (const void *)fake_guest_ram_at(REQUESTS + 0x200u * n + 0x100);
+}
+
+static void put(unsigned queue, u16 n, u32 header_bytes, u32 response_bytes, gpa_t data, u32 bytes)
+{
+    struct vring_desc *desc = (struct vring_desc *)fake_guest_ram_at(RINGS + queue * 0x10000) + 3 * n;
+    struct vring_avail *avail = (struct vring_avail *)fake_guest_ram_at(RINGS + queue * 0x10000 + AVAIL);
+    gpa_t at = REQUESTS + 0x200u * n;
+
+    memset(fake_guest_ram_at(at + 0x100), 0xee, 108);
+    desc[0] = (struct vring_desc){at, header_bytes, VRING_DESC_F_NEXT, (u16)(3 * n + 1)};
+    desc[1] = (struct vring_desc){at + 0x100, response_bytes,
+                                  VRING_DESC_F_WRITE | (bytes ? VRING_DESC_F_NEXT : 0), (u16)(3 * n + 2)};
+    desc[2] = (struct vring_desc){data, bytes, VRING_DESC_F_WRITE, 0};
+    avail->ring[avail->idx++ % SIZE] = 3 * n;
+}
+
+/* Request n to a unit: a CDB, and so many bytes for data. */
+static void offer(u16 n, u8 unit, const u8 cdb[12], gpa_t data, u32 bytes)
+{
+    struct virtio_scsi_cmd_req header = {.lun = {1, 0, 0x40, unit}, .tag = 100u + n};
+
+    memcpy(header.cdb, cdb, 12);
+    memcpy(fake_guest_ram_at(REQUESTS + 0x200u * n), &header, sizeof(header));
+    put(COMMANDS, n, sizeof(header), 108, data, bytes);
+}
+
+static const u8 test_unit_ready[12];
+static const u8 read_first[12] = {0x28, [8] = 1};
+
+static u8 ask(u8 unit, const u8 cdb[12], gpa_t data, u32 bytes)
+{
+    offer(0, unit, cdb, data, bytes);
+    notify(COMMANDS);
+    return answer(0)->response == VIRTIO_SCSI_S_OK ? answer(0)->status : 0x80 | answer(0)->response;
+}
+
+static void wake_up(u8 unit)
+{
+    assert_int_equal(ask(unit, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(answer(0)->sense[12], 0x29);
+}
+
+static void insert(u8 unit, struct block_device *medium)
+{
+    struct media *media = &scsi->units[unit].cd.media;
+
+    assert_int_equal(media->ops->insert(media, medium), 0);
+}
+
+static int eject(u8 unit, bool force)
+{
+    struct media *media = &scsi->units[unit].cd.media;
+
+    return media->ops->eject(media, force);
+}
+
+static void work(void)
+{
+    virtio_scsi_work(scsi, &board.vcpus[1]);
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static void test_commands(void **state)
+{
+    static const u8 inquiry[12] = {0x12, [4] = 36}, luns[12] = {0xa0, [9] = 24};
+
+    (void)state;
+    assert_int_equal(ask(0, inquiry, DATA, 64), SCSI_GOOD);
+    assert_int_equal(answer(0)->resid, 64 - 36);
+    assert_memory_equal(fake_guest_ram_at(DATA + 8), "lintel", 6);
+    assert_int_equal(ask(0, inquiry, DATA, 4), SCSI_GOOD);
+    assert_int_equal(ask(7, luns, DATA, 24), SCSI_GOOD);
+    assert_int_equal(*fake_guest_ram_at(DATA + 17), 1);
+    wake_up(0);
+    wake_up(1);
+    assert_int_equal(ask(0, read_first, DATA, 2048), SCSI_GOOD);
+    assert_int_equal(answer(0)->resid, 0);
+    assert_memory_equal(fake_guest_ram_at(DATA), file, 2048);
+    assert_int_equal(ask(1, read_first, DATA, 2048), SCSI_CHECK_CONDITION);
+    assert_int_equal(answer(0)->sense_len, 18);
+    assert_int_equal(answer(0)->sense[12], 0x3a);
+    assert_int_equal(answer(0)->resid, 2048);
+    assert_int_equal(ask(2, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(answer(0)->sense[12], 0x25);
+    assert_int_equal(ask(0, read_first, DATA, 2047), 0x80 | VIRTIO_SCSI_S_OVERRUN);
+    assert_int_equal(ask(0, read_first, HOLE, 2048), SCSI_CHECK_CONDITION);
+    assert_int_equal(ask(0, inquiry, HOLE, 64), 0x80 | VIRTIO_SCSI_S_FAILURE);
+}
+
+static void test_targets(void **state)
+{
+    struct virtio_scsi_cmd_req *header = (void *)fake_guest_ram_at(REQUESTS);
+
+    (void)state;
+    offer(0, 0, test_unit_ready, 0, 0);
+    header->lun[1] = 1;
+    notify(COMMANDS);
+    assert_int_equal(answer(0)->response, VIRTIO_SCSI_S_BAD_TARGET);
+    offer(0, 0, test_unit_ready, 0, 0);
+    header->lun[2] = 0xc1; /* a well-known one */
+    notify(COMMANDS);
+    assert_int_equal(answer(0)->response, VIRTIO_SCSI_S_OK);
+    assert_int_equal(answer(0)->sense[12], 0x25);
+    assert_int_equal(used_count(COMMANDS), 2);
+}
+
+/* The response and the data in one buffer, and in odd pieces. */
+static void test_layouts(void **state)
+{
+    struct vring_desc *desc = (struct vring_desc *)fake_guest_ram_at(RINGS + COMMANDS * 0x10000);
+
+    (void)state;
+    wake_up(0);
+    offer(0, 0, read_first, 0, 0);
+    desc[1] = (struct vring_desc){DATA, 100, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2};
+    desc[2] = (struct vring_desc){DATA + 100, 8 + 1000, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 10};
+    desc[10] = (struct vring_desc){DATA + 1108, 0, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 11};
+    desc[11] = (struct vring_desc){DATA + 1108, 5000, VRING_DESC_F_WRITE, 0};
+    notify(COMMANDS);
+    assert_memory_equal(fake_guest_ram_at(DATA + 108), file, 2048);
+    assert_int_equal(((struct virtio_scsi_cmd_resp *)fake_guest_ram_at(DATA))->resid, 6000 - 2048);
+}
+
+static void test_failures(void **state)
+{
+    (void)state;
+    offer(0, 0, test_unit_ready, 0, 0);
+    ((struct vring_desc *)fake_guest_ram_at(RINGS + COMMANDS * 0x10000))[1].len = 107;
+    notify(COMMANDS);
+    assert_int_equal(status(), 15 | VIRTIO_CONFIG_S_NEEDS_RESET);
+    assert_non_null(strstr(said, "without a header or a place for the response"));
+    begin();
+    wake_up(0);
+}
+
+/* ---------------------------------------------------------------- what ends later */
+
+/* The medium goes while it is read: the right sense, whatever the medium says, and no data counts. */
+static void test_eject_under_reads(void **state)
+{
+    (void)state;
+    insert(1, &slow);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0); /* the medium is another one */
+    offer(1, 1, read_first, DATA, 2048);
+    offer(2, 1, read_first, DATA, 2048);
+    offer(3, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    assert_int_equal(waiting_count, 2);
+    assert_int_equal(answer(3)->status, SCSI_TASK_SET_FULL); /* of its depth */
+    assert_int_equal(eject(1, true), 0);
+    assert_int_equal(closed, 1);
+    work();
+    for (u16 i = 1; i < 3; i++) {
+        assert_int_equal(answer(i)->response, VIRTIO_SCSI_S_OK);
+        assert_int_equal(answer(i)->status, SCSI_CHECK_CONDITION);
+        assert_memory_equal(answer(i)->sense + 12, "\x3a\x02", 2);
+        assert_int_equal(answer(i)->resid, 2048);
+    }
+    assert_int_equal(used_count(COMMANDS), 5);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(scsi->in_progress, 0);
+}
+
+/* The guest opens the tray over its own read, the operator puts another medium into it. */
+static void test_exchange_under_a_read(void **state)
+{
+    static const u8 open_tray[12] = {0x1b, [4] = 2};
+    struct block_device other = slow;
+
+    (void)state;
+    insert(1, &slow);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    assert_int_equal(ask(1, open_tray, 0, 0), SCSI_GOOD);
+    insert(1, &other);
+    assert_int_equal(closed, 1); /* the one that lay there */
+    work();
+    assert_int_equal(answer(1)->sense[2], 6);
+    assert_int_equal(answer(1)->sense[12], 0x28);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_GOOD); /* that was the one of this change */
+    assert_int_equal(eject(1, true), 0);
+}
+
+static void task(u16 n, u32 type, u8 unit, u64 tag)
+{
+    struct virtio_scsi_ctrl_tmf_req header = {.subtype = type, .lun = {1, 0, 0x40, unit}, .tag = tag};
+
+    memcpy(fake_guest_ram_at(REQUESTS + 0x200u * n), &header, sizeof(header));
+    put(CONTROL, n, sizeof(header), 1, 0, 0);
+    notify(CONTROL);
+}
+
+static u8 task_answer(u16 n)
+{
+    return *fake_guest_ram_at(REQUESTS + 0x200u * n + 0x100);
+}
+
+static void test_tasks(void **state)
+{
+    (void)state;
+    insert(1, &slow);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    offer(2, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    task(10, VIRTIO_SCSI_T_TMF_QUERY_TASK, 1, 101);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+    task(10, VIRTIO_SCSI_T_TMF_QUERY_TASK, 1, 199);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_OK);
+    task(10, VIRTIO_SCSI_T_TMF_ABORT_TASK, 1, 101);
+    assert_int_equal(task_answer(10), 0xee); /* when it has ended */
+    task(11, VIRTIO_SCSI_T_TMF_QUERY_TASK_SET, 1, 0);
+    assert_int_equal(task_answer(11), 0xee); /* and this one behind it */
+    slow_end(0, 0);
+    work();
+    assert_int_equal(answer(1)->response, VIRTIO_SCSI_S_ABORTED);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_OK);
+    assert_int_equal(task_answer(11), VIRTIO_SCSI_S_FUNCTION_SUCCEEDED);
+    slow_end(0, 0);
+    work();
+    assert_int_equal(answer(2)->response, VIRTIO_SCSI_S_OK);
+    assert_int_equal(answer(2)->status, SCSI_GOOD);
+    task(10, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 1, 0);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_OK);
+    wake_up(1);
+    task(10, VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET, 5, 0);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_INCORRECT_LUN);
+    task(10, VIRTIO_SCSI_T_TMF_CLEAR_ACA, 1, 0);
+    assert_int_equal(task_answer(10), VIRTIO_SCSI_S_FUNCTION_REJECTED);
+    assert_int_equal(eject(1, true), 0);
+}
+
+/* The driver's reset ends when the medium has ended; nothing is written meanwhile. */
+static void test_reset_waits(void **state)
+{
+    (void)state;
+    insert(1, &slow);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    task(10, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 1, 0);
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    assert_int_equal(status(), 15);
+    slow_end(0, 0);
+    assert_int_equal(status(), 0);
+    work();
+    assert_int_equal(answer(1)->response, 0xee);
+    assert_int_equal(task_answer(10), 0xee);
+    begin();
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_GOOD);
+    /* And the machine's does not wait. */
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    virtio_scsi_reset(scsi);
+    assert_int_equal(waiting_count, 0);
+    assert_int_equal(answer(1)->response, 0xee);
+    assert_int_equal(eject(1, false), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_commands, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_layouts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_eject_under_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exchange_under_a_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tasks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_waits, setup, teardown),
+    };
+
+    return cmocka_run_group_tests_name("virtio_scsi", tests, NULL, NULL);
+}
