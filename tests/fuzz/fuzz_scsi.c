@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CD drives' controller with a driver that writes any bytes into rings, task functions and commands, while
- * another vCPU changes them behind each read, and an operator changes media between two notifications. Every
- * notification ends after a bounded number of accesses, none leaves RAM, nothing is read beyond a medium's
- * end or from one that has gone, and no unit attention or event is told twice.
+ * The CD drives' controller with a driver that writes any bytes into rings, task functions and commands,
+ * while another vCPU changes them behind each read, and an operator changes media between two notifications.
+ * Every notification ends after a bounded number of accesses, none of which leaves RAM, and what waits to be
+ * told is told of a medium that is there.
  */
-// sources: guest/devices/virtio_scsi.c guest/devices/virtio.c guest/devices/virtio_ring.c guest/devices/msix.c
-// sources: guest/devices/virtio_buffers.c hv/storage/scsi_cd.c hv/storage/media.c
+// sources: guest/devices/virtio_scsi.c guest/devices/virtio.c guest/devices/virtio_ring.c
+// sources: guest/devices/msix.c guest/devices/virtio_buffers.c hv/storage/scsi_cd.c hv/storage/media.c
 // sources: guest/devices/pci.c hv/run/bus.c hv/storage/block.c hv/storage/block_ram.c hv/memory/frame.c
 // sources: hv/memory/memory.c hv/memory/guest_map.c tests/unit/fake_memory.c
 #include <stdarg.h>

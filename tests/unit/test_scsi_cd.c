@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A CD drive's commands: every answer byte that a driver looks at, its tray, what is told of media and how often. */
+/* A CD drive's commands: what a driver looks at in each answer, its tray, what is told of media. */
 // sources: hv/storage/scsi_cd.c hv/storage/media.c
 #include <setjmp.h>
 #include <stdarg.h>
@@ -389,7 +389,7 @@ static void test_locked(void **state)
     assert_int_equal(ready(), NOT_READY_OPEN);
 }
 
-/* What was read of a medium that has gone is an error, whatever the medium said; and with what is there now. */
+/* What was read of a medium that has gone is an error, whatever the medium said. */
 static void test_a_read_overtaken(void **state)
 {
     struct scsi_command late;

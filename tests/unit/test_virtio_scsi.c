@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The CD drives' controller on the board: addresses, buffers cut in any way, commands that end later, a medium
- * that the operator takes while it is read, task management, resets while something goes on.
+ * The CD drives' controller on the board: addresses, buffers cut in any way, commands that end later, a
+ * medium that the operator takes while it is read, task management, resets while something goes on.
  */
 // sources: tests/unit/device_fakes.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/run/bus.c
 // sources: hv/run/timer.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c hv/storage/block.c

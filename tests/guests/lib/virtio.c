@@ -125,7 +125,7 @@ void virtio_queue(struct virtio *v, struct ring *ring)
     *ring = (struct ring){0};
     v->ring = ring;
     v->taken = 0;
-    common_write(v, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+    common_write(v, VIRTIO_PCI_COMMON_Q_SELECT, 2, v->queue);
     common_write(v, VIRTIO_PCI_COMMON_Q_SIZE, 2, RING_SIZE);
     for (unsigned i = 0; i < 3; i++) {
         common_write(v, VIRTIO_PCI_COMMON_Q_DESCLO + 8 * i, 4, (u32)places[i]);
@@ -156,7 +156,7 @@ void ring_offer(struct virtio *v, u16 head)
 void ring_notify(const struct virtio *v)
 {
     BARRIER();
-    mmio_write(v->bar + v->where[VIRTIO_PCI_CAP_NOTIFY_CFG], 0);
+    mmio_write(v->bar + v->where[VIRTIO_PCI_CAP_NOTIFY_CFG] + 4 * v->queue, v->queue);
 }
 
 bool ring_wait(struct virtio *v, struct vring_used_elem *used)

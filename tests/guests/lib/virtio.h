@@ -43,6 +43,7 @@ struct virtio {
     u32 where[8];     /* of each kind of structure (VIRTIO_PCI_CAP_*), in BAR 0 */
     u8 capability[8]; /* where that stands in configuration space; 0: there is none */
     u64 features;     /* accepted */
+    u16 queue;        /* that of the ring */
     struct ring *ring;
     u16 taken; /* used entries that were looked at */
 };
@@ -57,7 +58,7 @@ u64 virtio_offered(const struct virtio *v);
 
 /* Reset, and take these of the offered features; false: the device refuses them. */
 bool virtio_negotiate(struct virtio *v, u64 features);
-/* Describe and enable queue 0, with this ring. */
+/* Describe and enable queue v->queue, with this ring. */
 void virtio_queue(struct virtio *v, struct ring *ring);
 /* All three, to DRIVER_OK, or the guest ends. */
 void virtio_begin(struct virtio *v, struct ring *ring, u64 features);

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""CD drives: Debian mounts what is in one, and sees by its polls what the operator puts in and takes out."""
+import re
+import subprocess
+import time
+
+import pytest
+from support import INIT_REACHED, PROMPT, QUICK, SCALE, run_in_guest, run_in_monitor, to_monitor
+from tiny_guests import PAIRS, console_of, guest, judge_tap, wait_for_log
+
+POLL_MS = 200
+
+
+def make_cd(folder, name):
+    """An ISO 9660 image whose one file holds its name."""
+    content = folder / (name + '.d')
+    content.mkdir()
+    (content / 'name').write_text(name + '\n')
+    (content / 'data').write_bytes(name.encode() * 40000)
+    image = folder / (name + '.iso')
+    subprocess.run(['xorriso', '-as', 'mkisofs', '-quiet', '-r', '-V', name.upper(), '-o', image, content], check=True,
+                   stdin=subprocess.DEVNULL, capture_output=True)
+    return image
+
+
+def operator(machine, *commands):
+    """From the guest's prompt to the monitor and back; what it said of the last command."""
+    to_monitor(machine)
+    for command in commands:
+        said = run_in_monitor(machine, command)
+    machine.sendline('console debian')
+    machine.expect('-- console of VM debian; ')
+    machine.sendline('echo back$((40+2))')
+    machine.expect(r'back42\r\n')
+    machine.expect(PROMPT)
+    return said
+
+
+def count_of(machine, event):
+    return int(run_in_guest(machine, 'grep -c %s=1 /tmp/events' % event))
+
+
+def wait_for_event(machine, event, count):
+    """Within one poll, on the guest's clock; and no second one comes."""
+    give_up = time.monotonic() + 120 * SCALE
+    while count_of(machine, event) < count:
+        assert time.monotonic() < give_up, run_in_guest(machine, 'cat /tmp/events; dmesg | tail')
+    run_in_guest(machine, 'sleep 1')
+    assert count_of(machine, event) == count
+
+
+def open_drive(machine):
+    """Only an open clears what Linux has pending."""
+    run_in_guest(machine, 'dd if=/dev/sr0 of=/dev/null bs=2k count=1 2>/dev/null')
+
+
+def debian_sees_media(machine):
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    run_in_guest(machine, 'modprobe -a virtio_pci virtio_scsi sr_mod isofs; while [ ! -b /dev/sr0 ]; do sleep 0.1; done', 300)
+    assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name && umount /mnt') == 'first\n'
+    run_in_guest(machine, '(uevent >/tmp/events 2>&1 &); echo %d >/sys/block/sr0/events_poll_msecs' % POLL_MS)
+    assert operator(machine, 'media eject debian cd0') == 'VM debian: cd0 is empty now.\n'
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 1)
+    open_drive(machine)
+    assert operator(machine, 'media insert debian cd0 second.iso') == 'VM debian: cd0 has second.iso in it.\n'
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 2)
+    assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name') == 'second\n'
+    # Mounted, it is locked: the guest is asked, and may let it go.
+    assert 'locked by the guest' in operator(machine, 'media eject debian cd0')
+    wait_for_event(machine, 'DISK_EJECT_REQUEST', 1)
+    run_in_guest(machine, 'umount /mnt')
+    assert operator(machine, 'media eject debian cd0') == 'VM debian: cd0 is empty now.\n'
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 3)
+    open_drive(machine)
+    # What is being read when the medium goes by force is an error, and the drive works on.
+    operator(machine, 'media insert debian cd0 ram:16M')
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 4)
+    machine.sendline('(while dd if=/dev/sr0 of=/dev/null bs=64k iflag=direct 2>/tmp/error; do :; done; echo ended >>/tmp/error) &')
+    machine.expect(PROMPT)
+    assert operator(machine, 'media eject debian cd0 --force') == 'VM debian: cd0 is empty now.\n'
+    run_in_guest(machine, 'while ! grep -q ended /tmp/error; do sleep 0.1; done', 300)
+    assert re.search(r'I/O error|Input/output error|No medium found', run_in_guest(machine, 'cat /tmp/error'))
+    assert operator(machine, 'media insert debian cd0 first.iso') == 'VM debian: cd0 has first.iso in it.\n'
+    open_drive(machine)
+    assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name') == 'first\n'
+    records = operator(machine, 'media events')
+    assert records.count(' change\n') == 6 and records.count(' eject request\n') == 1, records
+    machine.sendline('poweroff -f')
+    assert machine.wait() == 0
+
+
+@pytest.mark.parametrize('pair', ['svm-qemu', 'vmx-bochs'])
+def test_debian_sees_media_come_and_go(pair, emulator, tmp_path):
+    files = {name + '.iso': make_cd(tmp_path, name) for name in ('first', 'second')}
+    conf = ('[hypervisor]\nshutdown.grace = 0\nmedia.file = second.iso\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\n'
+            'memory = 256M\ncmdline = %s\ncdrom = first.iso\n' % QUICK)
+    debian_sees_media(emulator(conf, files, **PAIRS[pair], memory='768M'))
+
+
+def test_ten_thousand_media(emulator):
+    """A guest that opens and closes its tray with reads in the same ring: each event is told once."""
+    machine = emulator({'vm cd': guest('virtio_cd', cmdline='many'), 'vm last': guest('halt', cmdline='open')},
+                       **PAIRS['svm-qemu'])
+    wait_for_log(machine, 'VM cd: has powered itself off')
+    to_monitor(machine)
+    judge_tap(console_of(machine, 'cd'))
+    # 20,000 changes; a drive that has gone with its VM is in no list.
+    assert re.search(r'^ +20000 +[0-9.]+ s  cd +cd0 +change$', run_in_monitor(machine, 'media events'), re.M)
+    assert 'cd0' not in run_in_monitor(machine, 'media list')
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
