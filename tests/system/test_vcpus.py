@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Power states from the operator's side: single vCPUs stopped and started, frames after storms, the ordered shutdown."""
 import re
+import time
 
 import pytest
 from support import INIT_REACHED, MONITOR_KEY, PROMPT, debian_keys, run_in_guest, run_in_monitor, to_monitor
@@ -8,7 +9,6 @@ from tiny_guests import PAIRS, cant, console_of, guest, on_each_pair, wait_for_l
 
 METHODS = ['cf9', 'keyboard', 'fadt', 'port92', 'init', 'call']
 RESETS = 100
-PATIENCE_S = 200
 
 
 def states_of(machine, vm):
@@ -70,44 +70,60 @@ def kept_when_stopped(machine, vm):
     return kept(machine, vm)
 
 
-def test_resets_leave_no_frame_behind(emulator):
-    """What lintel keeps for a VM that does not run is the same after a hundred resets by each method as before."""
-    machine = emulator({'vm ' + method: guest('resets', cmdline=method) for method in METHODS + ['operator']},
-                       timeout=PATIENCE_S)
+def lives_of(machine, vm):
+    text = console_of(machine, vm)
+    assert 'Bail out' not in text, text
+    return text.count('# boot: all as new')
+
+
+@on_each_pair
+def test_resets_leave_no_frame_behind(pair, emulator):
+    """What lintel keeps for a VM that does not run is the same after a hundred resets by each method as before.
+
+    The guests reset themselves all the time: while it is the operator who resets one, the others are stopped. Names are
+    short, as no interrupt comes in Bochs while an SVM guest computes with IF = 0, and the serial port keeps 16 bytes.
+    """
+    vms = {method[:2]: guest('resets', cmdline=method) for method in METHODS + ['operator']}
+    machine = emulator({'vm ' + name: keys for name, keys in vms.items()}, **PAIRS[pair])
     machine.expect('ready: ')
     to_monitor(machine)
-    before = {}
-    for method in METHODS + ['operator']:
-        before[method] = kept_when_stopped(machine, method)
-        assert before[method][0] == 0
-        run_in_monitor(machine, 'vm start ' + method)
-    for number in range(RESETS):
-        while console_of(machine, 'operator').count('# boot: all as new') <= number:
+    before, lives = {}, {}
+    for name in reversed(vms):
+        before[name], lives[name] = kept_when_stopped(machine, name), lives_of(machine, name)
+        assert before[name][0] == 0
+        if name == 'op':
+            run_in_monitor(machine, 'vm start op')
+    for _ in range(RESETS):
+        while states_of(machine, 'op')[1] != 'runnable':    # as the guest makes it behind its check
             pass
-        run_in_monitor(machine, 'vm reset operator')
-    for method in METHODS + ['operator']:
-        while console_of(machine, method).count('# boot: all as new') < RESETS:
-            pass
-        assert 'Bail out' not in console_of(machine, method)
-        assert kept_when_stopped(machine, method) == before[method], method
+        run_in_monitor(machine, 'vcpu stop op 1')
+        run_in_monitor(machine, 'vm reset op')
+    for name in vms:
+        if name != 'op':
+            run_in_monitor(machine, 'vm start ' + name)
+    for name in vms:
+        while lives_of(machine, name) <= lives[name] + RESETS:
+            time.sleep(0.5)
+        assert kept_when_stopped(machine, name) == before[name], name
     machine.sendline('shutdown')
     assert machine.wait() == 0
 
 
-def test_a_hundred_triple_faults_leave_no_frame_behind(emulator):
-    """One every six seconds of the TSC, which QEMU lets pass at once: the third within ten would stop the VM."""
-    machine = emulator({'vm triple': guest('resets', cmdline='"triple slow"')}, icount=True, **PAIRS['svm-qemu'])
+# QEMU lets the time pass at once in which nothing runs, Bochs nearly so.
+@pytest.mark.parametrize('pair, options', [('svm-qemu', {'icount': True}), ('vmx-bochs', {})], ids=['svm-qemu', 'vmx-bochs'])
+def test_a_hundred_triple_faults_leave_no_frame_behind(pair, options, emulator):
+    """One every six seconds of the TSC: the third within ten would stop the VM."""
+    machine = emulator({'vm triple': guest('resets', cmdline='"triple slow"')}, **options, **PAIRS[pair])
     machine.expect('# boot: all as new')
     to_monitor(machine)
     before = kept_when_stopped(machine, 'triple')
     run_in_monitor(machine, 'vm start triple')
     for _ in range(RESETS):
         machine.expect(r'VM triple: reset \(triple fault\)')
-    assert console_of(machine, 'triple').count('# boot: all as new') >= RESETS
+    assert lives_of(machine, 'triple') >= RESETS
     assert kept_when_stopped(machine, 'triple') == before
     machine.sendline('shutdown')
     assert machine.wait() == 0
-    assert 'Bail out' not in machine.output
 
 
 @on_each_pair
