@@ -10,6 +10,7 @@ static const struct {
 } kinds[] = {
     {"virtio:", host_virtio_blk_start},
     {"ahci:", host_ahci_start},
+    {"ide:", host_ide_start},
 };
 
 static bool is_named(const struct config *config, const char *kind)

@@ -17,6 +17,7 @@ void host_drives_start(const struct config *config);
 /* One function for each kind: drive_register for each of its drives. */
 void host_virtio_blk_start(void);
 void host_ahci_start(void);
+void host_ide_start(void);
 
 /* Memory that a driver shares with its hardware: a zeroed page below end (0: anywhere), or NULL. */
 void *host_drive_page(hpa_t end, hpa_t *hpa);

@@ -39,15 +39,16 @@ def skip_cant(pair, guest):
         pytest.skip("can't: " + cant(pair, guest))
 
 
-def is_hostile(source):
-    return '\n// hostile: ' in source.read_text()
+def runs_with_all(source):
+    return not re.search(r'^// (hostile|alone): ', source.read_text(), re.M)
 
 
 # A guest's source may say in its first lines what it needs, one pair per line:
 #     // conf: memory = 128M            a key of its [vm] section
 #     // console: regular expression    what must stand on its console besides
 #     // hostile: how it ends           no TAP: it runs beside others
-GUESTS = sorted(path.stem for path in (ROOT / 'tests/guests').glob('*.c') if not is_hostile(path))
+#     // alone: who runs it             it needs what not every machine has
+GUESTS = sorted(path.stem for path in (ROOT / 'tests/guests').glob('*.c') if runs_with_all(path))
 CONF = re.compile(r'^// conf: *(\S+) *= *(.*?) *$', re.M)
 CONSOLE = re.compile(r'^// console: *(.*?) *$', re.M)
 

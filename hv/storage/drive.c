@@ -185,8 +185,13 @@ void drive_slot_ended(struct drive *drive, unsigned number, int status)
     if (number >= drive->slot_count || drive->slots[number].state != DRIVE_SLOT_BUSY)
         return; /* the hardware says what is not so */
     drive->busy--;
-    drive->quiet_since = drive_now();
+    drive_moved(drive);
     slot_finish(drive, &drive->slots[number], status);
+}
+
+void drive_moved(struct drive *drive)
+{
+    drive->quiet_since = drive_now();
 }
 
 void drive_failed(struct drive *drive)

@@ -110,6 +110,8 @@ bool drive_buffer_make(struct drive *drive, u32 slot);
 void drive_give_up(struct drive *drive);
 /* From ops->poll. status: 0 or -EIO. */
 void drive_slot_ended(struct drive *drive, unsigned slot, int status);
+/* From ops->poll: something has happened, so it is worth looking again soon. */
+void drive_moved(struct drive *drive);
 /* From ops->poll: it stands still until it is reset, and which piece is to blame is not known. */
 void drive_failed(struct drive *drive);
 

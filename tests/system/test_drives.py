@@ -7,7 +7,8 @@ import struct
 import zlib
 
 import pytest
-from support import INIT_REACHED, PROMPT, QUICK, run_in_guest, run_in_monitor, shut_down, to_monitor
+from support import INIT_REACHED, MONITOR_PROMPT, PROMPT, QUICK, run_in_guest, run_in_monitor, shut_down, to_monitor
+from tiny_guests import PAIRS, console_of, guest, judge_tap, wait_for_log
 
 SECTOR = 512
 DISK_SECTORS = 32768
@@ -153,3 +154,53 @@ def test_debian_on_drives_of_the_machine(emulator, images):
     assert '1af4:1042' in listed and '8086:2922' in listed
     assert 'agree about' in run_in_monitor(machine, 'p2m audit debian')
     assert shut_down(machine) == 0
+
+
+CYLINDER = 16 * 63 * SECTOR     # Bochs counts disks in these
+WRITTEN = range(1001 * SECTOR, 1151 * SECTOR)
+
+
+def pattern(size):
+    """What tests/guests/machine_drive.c expects."""
+    return struct.pack('<%dQ' % (size // 8), *((i * 0x9e3779b97f4a7c15) & (2 ** 64 - 1) for i in range(size // 8)))
+
+
+def drive_guest(drive, **more):
+    return {**guest('machine_drive', disk=drive, **more), 'write': 'yes'}
+
+
+def judge_drives(machine, paths):
+    """VM name -> image; what the guest wrote is in it, and nothing else is changed."""
+    wait_for_log(machine, *('VM %s: has powered itself off' % name for name in paths))
+    machine.expect(MONITOR_PROMPT)
+    for name, path in paths.items():
+        judge_tap(console_of(machine, name))
+        right = bytearray(pattern(path.stat().st_size))
+        right[WRITTEN.start:WRITTEN.stop] = bytes(byte ^ 0xff for byte in right[WRITTEN.start:WRITTEN.stop])
+        assert path.read_bytes() == bytes(right)
+    assert shut_down(machine) == 0
+
+
+def pattern_image(tmp_path, name):
+    path = tmp_path / (name + '.img')
+    path.write_bytes(pattern(4 * CYLINDER))
+    return path
+
+
+@pytest.mark.parametrize('pair', ['vmx-bochs', 'svm-bochs'])
+def test_the_disk_of_bochs(pair, emulator, tmp_path):
+    path = pattern_image(tmp_path, 'disk')
+    vms = {'vm drive': drive_guest('ide:1'), 'vm hole': guest('hole')}
+    judge_drives(emulator(vms, disk=path, **PAIRS[pair]), {'drive': path})
+
+
+def test_legacy_ide(emulator, tmp_path):
+    """PCI by ports; three disks on two channels, two of which share one, and one of these has a bad sector."""
+    paths = {name: pattern_image(tmp_path, name) for name in ('slave', 'master', 'bad')}
+    vms = {'vm slave': drive_guest('ide:1'), 'vm master': drive_guest('ide:2'), 'vm bad': drive_guest('ide:3', cmdline='bad'),
+           'vm hole': guest('hole')}
+    words = (['-M', 'pc'] + drive_words('m', paths['master'], 'ide-hd,bus=ide.1,unit=0')
+             + drive_words('b', paths['bad'], 'ide-hd,bus=ide.1,unit=1', bad=True))
+    machine = emulator(vms, disk=paths['slave'], qemu_arg=words, cpus=2, **PAIRS['svm-qemu'])
+    judge_drives(machine, paths)
+    assert 'drive ide:3: reading failed at sector' in machine.output

@@ -24,6 +24,9 @@ IPS_ONE_CPU, IPS_MANY_CPUS = 100000000, 20000000
 HOST_MEMORY_MAX = 2048
 SIZE_UNITS = {'': 1, 'M': 1, 'G': 1024}
 
+# Cylinders of the customary size, counted by Bochs.
+DISK = 'ata0-slave: type=disk, mode=flat, path="%s", cylinders=0, heads=16, spt=63'
+
 CONFIG = """\
 config_interface: textconfig
 display_library: term
@@ -37,6 +40,7 @@ vgaromimage: file=/usr/share/vgabios/vgabios.bin
 pci: enabled=1, chipset=i440fx
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path="{iso}", status=inserted
+{disk}
 boot: cdrom
 clock: sync=none, time0=utc
 com1: enabled=1, mode=term, dev={serial}
@@ -69,7 +73,7 @@ class Machine(Child):
                 model=options.cpu or MODELS[options.engine], cpus=options.cpus,
                 ips=IPS_ONE_CPU if options.cpus == 1 else IPS_MANY_CPUS, memory=megabytes(options.memory),
                 host_memory=min(megabytes(options.memory), HOST_MEMORY_MAX),
-                iso=os.path.abspath(options.iso), serial=os.ttyname(slave), log=os.path.join(folder, 'log')))
+                iso=os.path.abspath(options.iso), disk=DISK % os.path.abspath(options.disk) if options.disk else '', serial=os.ttyname(slave), log=os.path.join(folder, 'log')))
         with open(commands, 'w') as file:
             file.write('c\nquit\n')
         os.set_blocking(self.serial, False)

@@ -15,6 +15,8 @@ def command_line(options):
     command = ['qemu-system-x86_64', '-nodefaults', '-vga', 'std', '-M', 'q35', '-cpu', options.cpu or 'EPYC',
                '-smp', str(options.cpus), '-m', options.memory, '-display', 'none', '-net', 'none', '-no-reboot',
                '-drive', 'file=%s,media=cdrom,readonly=on,format=raw' % options.iso.replace(',', ',,')]
+    if options.disk:
+        command += ['-drive', 'file=%s,media=disk,format=raw,index=1' % options.disk.replace(',', ',,')]
     if options.icount:
         command += ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
     else:

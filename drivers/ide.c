@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disks of legacy IDE channels, sector by sector through their ports, as old machines and Bochs have them.
+ * Interrupts are off: drive.c asks how far it is, and each look moves a few sectors. Master and slave share
+ * the registers: who has a command under way owns the channel, the other one waits. A reset is one of both,
+ * so only who owns the channel makes one. With the drive's lock held, or at boot. ATA8-ACS, ATA/ATAPI-7 V2.
+ */
+#include "arch/x86/machine/tsc.h"
+#include "drivers/ata.h"
+#include "drivers/drives.h"
+#include "drivers/pci.h"
+#include "hv/lib/errno.h"
+#include "hv/lib/printf.h"
+
+#define CLASS     0x0101 /* without the programming interface */
+#define NATIVE(i) BIT(2 * (i))
+#define CHANNELS  2u
+#define LEGACY_PORT  \
+    {                \
+        0x1f0, 0x170 \
+    }
+#define LEGACY_STATUS \
+    {                 \
+        0x3f6, 0x376  \
+    }
+#define DEVICES 2u
+
+enum port_offset { DATA, FEATURE, COUNT, LOW, MIDDLE, HIGH, DEVICE, COMMAND };
+
+#define CONTROL_SILENT 0x02 /* no interrupts */
+#define CONTROL_RESET  0x04
+#define DEVICE_ALWAYS  0xa0
+#define DEVICE_SLAVE   0x10
+#define NOBODY         0xff
+#define LBA28_END      BIT(28)
+#define SECTORS_A_LOOK 16u
+#define SPINS          32u   /* looks for the next sector, about a microsecond each */
+#define ANSWER_MS      1000u /* at boot */
+#define RESET_US       10u
+#define RECOVER_US     3000u
+
+struct channel {
+    u16 port, control;
+    struct ide_drive *owner;
+};
+
+enum reset_stage { STAGE_RESETTING, STAGE_RECOVERING };
+
+struct ide_drive {
+    struct drive drive;
+    struct channel *channel;
+    u8 device; /* DEVICE_SLAVE or 0 */
+    bool lba48;
+    bool waits;       /* for the channel */
+    u32 moved, total; /* sectors of what is under way */
+    u8 stage;         /* enum reset_stage */
+    u64 stage_since;
+};
+
+static struct channel channels[CHANNELS];
+
+static struct ide_drive *of(struct drive *drive)
+{
+    return container_of(drive, struct ide_drive, drive);
+}
+
+/* Without the side effect of the other status register; it also takes the time that a device may need. */
+static u8 status_of(const struct channel *channel)
+{
+    u8 status = 0;
+
+    for (u32 i = 0; i < 4; i++)
+        status = in8(channel->control);
+    return status;
+}
+
+static void words_read(u16 port, void *to)
+{
+    u64 count = BLOCK_SECTOR / 2;
+
+    asm volatile("rep insw" : "+D"(to), "+c"(count) : "d"(port) : "memory");
+}
+
+static void words_write(u16 port, const void *from)
+{
+    u64 count = BLOCK_SECTOR / 2;
+
+    asm volatile("rep outsw" : "+S"(from), "+c"(count) : "d"(port) : "memory");
+}
+
+/* ---------------------------------------------------------------- commands */
+
+static void address_write(u16 port, u64 sector, u32 count)
+{
+    out8((u16)(port + COUNT), (u8)count);
+    out8((u16)(port + LOW), (u8)sector);
+    out8((u16)(port + MIDDLE), (u8)(sector >> 8));
+    out8((u16)(port + HIGH), (u8)(sector >> 16));
+}
+
+static u8 command_of(const struct ide_drive *ide, enum block_operation operation, bool wide)
+{
+    if (operation == BLOCK_FLUSH)
+        return ide->lba48 ? ATA_FLUSH_EXT : ATA_FLUSH;
+    if (operation == BLOCK_READ)
+        return wide ? ATA_READ_PIO_EXT : ATA_READ_PIO;
+    return wide ? ATA_WRITE_PIO_EXT : ATA_WRITE_PIO;
+}
+
+/* The channel is ours, and what went before on it is over. */
+static void command_write(struct ide_drive *ide)
+{
+    const struct drive_slot *slot = &ide->drive.slots[0];
+    u16 port = ide->channel->port;
+    u32 count = slot->bytes / BLOCK_SECTOR;
+    u64 sector = count ? slot->sector : 0;
+    bool wide = sector + count > LBA28_END; /* else the old form will do, for all drives */
+
+    out8((u16)(port + DEVICE),
+         (u8)(DEVICE_ALWAYS | ATA_DEVICE_LBA | ide->device | (wide ? 0 : sector >> 24 & 0xf)));
+    status_of(ide->channel);
+    if (wide)
+        address_write(port, sector >> 24, count >> 8);
+    address_write(port, sector, count);
+    ide->moved = 0;
+    ide->total = count;
+    out8((u16)(port + COMMAND), command_of(ide, slot->operation, wide));
+}
+
+/* Have the channel, and begin; or wait. */
+static void begin(struct ide_drive *ide)
+{
+    struct ide_drive *nobody = NULL;
+
+    ide->waits = !__atomic_compare_exchange_n(&ide->channel->owner, &nobody, ide, false, __ATOMIC_ACQUIRE,
+                                              __ATOMIC_RELAXED);
+    if (!ide->waits)
+        command_write(ide);
+}
+
+static void ide_start(struct drive *drive, unsigned slot)
+{
+    (void)slot; /* there is one */
+    begin(of(drive));
+}
+
+static void leave(struct ide_drive *ide)
+{
+    __atomic_store_n(&ide->channel->owner, NULL, __ATOMIC_RELEASE);
+}
+
+static void end(struct ide_drive *ide, int status)
+{
+    in8((u16)(ide->channel->port + COMMAND)); /* its status: whatever was pending is seen */
+    leave(ide);
+    drive_slot_ended(&ide->drive, 0, status);
+}
+
+static void sector_move(struct ide_drive *ide)
+{
+    const struct drive_slot *slot = &ide->drive.slots[0];
+    u8 *at = slot->data + (u64)ide->moved * BLOCK_SECTOR;
+
+    if (slot->operation == BLOCK_READ)
+        words_read(ide->channel->port, at);
+    else
+        words_write(ide->channel->port, at);
+    ide->moved++;
+    drive_moved(&ide->drive);
+}
+
+/* The status when the device is not at work, or what it says at last. */
+static u8 status_wait(const struct channel *channel)
+{
+    u8 status = status_of(channel);
+
+    for (u32 i = 0; i < SPINS && status & ATA_STATUS_BUSY; i++)
+        status = status_of(channel);
+    return status;
+}
+
+static void ide_poll(struct drive *drive)
+{
+    struct ide_drive *ide = of(drive);
+    bool read = drive->slots[0].operation == BLOCK_READ;
+
+    if (ide->waits) {
+        begin(ide);
+        return;
+    }
+    for (u32 i = 0; i < SECTORS_A_LOOK; i++) {
+        u8 status = status_wait(ide->channel);
+
+        if (status & ATA_STATUS_BUSY)
+            return;
+        if (status & (ATA_STATUS_ERROR | ATA_STATUS_FAULT)) {
+            end(ide, -EIO);
+            return;
+        }
+        if (ide->moved == ide->total) { /* a write's last sector, or a flush, is over */
+            end(ide, 0);
+            return;
+        }
+        if (!(status & ATA_STATUS_DATA))
+            return;
+        sector_move(ide);
+        if (read && ide->moved == ide->total) {
+            end(ide, 0);
+            return;
+        }
+    }
+}
+
+/* ---------------------------------------------------------------- reset */
+
+static void stage_set(struct ide_drive *ide, enum reset_stage stage, u8 control)
+{
+    ide->stage = (u8)stage;
+    ide->stage_since = read_tsc();
+    out8(ide->channel->control, control);
+}
+
+/* The channel's owner is this one, or a drive that will never let go of it. */
+static bool may_reset(struct ide_drive *ide)
+{
+    struct ide_drive *owner = __atomic_load_n(&ide->channel->owner, __ATOMIC_RELAXED);
+
+    if (owner && owner != ide && READ_ONCE(owner->drive.state) == DRIVE_LOST)
+        return __atomic_compare_exchange_n(&ide->channel->owner, &owner, ide, false, __ATOMIC_ACQUIRE,
+                                           __ATOMIC_RELAXED);
+    return owner == ide;
+}
+
+/* Who only waited for the channel has nothing to be forgotten. */
+static int ide_reset(struct drive *drive, bool first)
+{
+    struct ide_drive *ide = of(drive);
+    u64 passed;
+
+    if (first) {
+        ide->waits = false;
+        if (!may_reset(ide))
+            return 0;
+        stage_set(ide, STAGE_RESETTING, CONTROL_SILENT | CONTROL_RESET);
+        return -EINPROGRESS;
+    }
+    passed = read_tsc() - ide->stage_since;
+    if (ide->stage == STAGE_RESETTING && passed > tsc_from_us(RESET_US)) {
+        stage_set(ide, STAGE_RECOVERING, CONTROL_SILENT);
+    } else if (ide->stage == STAGE_RECOVERING && passed > tsc_from_us(RECOVER_US) &&
+               !(status_of(ide->channel) & ATA_STATUS_BUSY)) {
+        leave(ide);
+        return 0;
+    }
+    return -EINPROGRESS;
+}
+
+static const struct drive_ops ide_ops = {.start = ide_start, .poll = ide_poll, .reset = ide_reset};
+
+/* ---------------------------------------------------------------- coming up */
+
+/* Wait until the device has something to say: its status, with BUSY if it has not. */
+static u8 answer_wait(const struct channel *channel)
+{
+    u8 status = status_of(channel);
+
+    for (u32 ms = 0; ms < ANSWER_MS && status & ATA_STATUS_BUSY; ms++) {
+        tsc_delay_us(1000);
+        status = status_of(channel);
+    }
+    return status;
+}
+
+/* Is it a disk, and which? A CD drive refuses the command. */
+static bool identify(struct ide_drive *ide)
+{
+    const struct channel *channel = ide->channel;
+    struct ata_identity identity;
+    u16 words[BLOCK_SECTOR / 2];
+
+    out8((u16)(channel->port + DEVICE), (u8)(DEVICE_ALWAYS | ide->device));
+    if (answer_wait(channel) & ATA_STATUS_BUSY)
+        return false;
+    address_write(channel->port, 0, 0);
+    out8((u16)(channel->port + COMMAND), ATA_IDENTIFY);
+    if ((answer_wait(channel) & (ATA_STATUS_BUSY | ATA_STATUS_DATA | ATA_STATUS_ERROR)) != ATA_STATUS_DATA)
+        return false;
+    words_read(channel->port, words);
+    ata_identify(words, &identity);
+    ide->lba48 = identity.lba48;
+    ide->drive.sectors = identity.lba48 ? identity.sectors : MIN(identity.sectors, LBA28_END);
+    ide->drive.has_flush = identity.has_flush;
+    return identity.sectors != 0;
+}
+
+static void device_look(struct channel *channel, u32 number)
+{
+    struct ide_drive *ide = memory_alloc(sizeof(*ide), FRAME_OWNER_HYPERVISOR);
+
+    if (!ide)
+        return;
+    ide->channel = channel;
+    ide->device = number % DEVICES ? DEVICE_SLAVE : 0;
+    ide->drive.ops = &ide_ops;
+    ide->drive.slot_count = 1;
+    snprintf(ide->drive.name, sizeof(ide->drive.name), "ide:%u", number);
+    if (identify(ide) && drive_register(&ide->drive) == 0)
+        return;
+    if (channel->owner == ide) /* it fell silent while it was read */
+        return;
+    drive_give_up(&ide->drive);
+    memory_free(ide, sizeof(*ide), FRAME_OWNER_HYPERVISOR);
+}
+
+/* At the customary ports, or where PCI says that a controller has them in its native mode. */
+static void ports_find(void)
+{
+    static const u16 ports[] = LEGACY_PORT, controls[] = LEGACY_STATUS;
+
+    for (u32 i = 0; i < CHANNELS; i++)
+        channels[i] = (struct channel){.port = ports[i], .control = controls[i]};
+    for (u32 i = 0; i < host_pci_count; i++) {
+        const struct host_pci_function *function = &host_pci_functions[i];
+
+        if (function->class >> 8 != CLASS)
+            continue;
+        for (u32 j = 0; j < CHANNELS; j++)
+            if (function->class & NATIVE(j))
+                channels[j] =
+                    (struct channel){.port = host_pci_port_bar(function->address, 2 * j),
+                                     .control = (u16)(host_pci_port_bar(function->address, 2 * j + 1) + 2)};
+        return;
+    }
+}
+
+void host_ide_start(void)
+{
+    ports_find();
+    for (u32 i = 0; i < CHANNELS * DEVICES; i++) {
+        struct channel *channel = &channels[i / DEVICES];
+
+        if (!channel->port || status_of(channel) == NOBODY)
+            continue;
+        out8(channel->control, CONTROL_SILENT);
+        device_look(channel, i);
+    }
+}
