@@ -55,7 +55,7 @@ static const struct kept kept_vcpu[] = {
     KEPT_TIMER(machine_vcpu, lapic.timer),
 };
 
-/* What is on the disk stays, too, and is not looked at. */
+/* What is on the disk, or which medium is in, stays, too, and is not looked at. */
 static const struct kept kept_disk[] = {
     KEPT(virtio, pci.lock, "counts who has taken it"),
     KEPT(virtio, log_limit, "what was said of it of late"),
@@ -71,10 +71,10 @@ struct reset_proof {
     u64 ram;
     u32 requests[VM_VCPUS_MAX];
     struct vcpu_apic apic[VM_VCPUS_MAX];
-    u8 *machine;   /* the bytes of struct machine */
-    u8 *snapshots; /* one behind the other */
-    u8 *pages;     /* of the local APICs, where CPUs have them */
-    struct virtio *disks;
+    u8 *machine;          /* the bytes of struct machine */
+    u8 *snapshots;        /* one behind the other */
+    u8 *pages;            /* of the local APICs, where CPUs have them */
+    struct virtio *disks; /* and behind them the CD drives' controller */
 };
 
 /* Compared so far, or the first difference. */
@@ -153,6 +153,8 @@ void reset_proof_begin(struct machine *m)
     proof->disks = keep(m, NULL, (m->disk_count + 1) * sizeof(struct virtio));
     for (u32 i = 0; i < m->disk_count; i++)
         proof->disks[i] = m->disks[i]->virtio;
+    if (m->scsi)
+        proof->disks[m->disk_count] = m->scsi->virtio;
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *vcpu = vm->vcpus[i];
 
@@ -211,6 +213,9 @@ void reset_proof_check(struct machine *m)
     for (u32 i = 0; i < m->disk_count; i++)
         COMPARE(&c, "a disk", VM_VCPUS_MAX, &proof->disks[i], &m->disks[i]->virtio, sizeof(struct virtio),
                 kept_disk);
+    if (m->scsi)
+        COMPARE(&c, "the CD drives' controller", VM_VCPUS_MAX, &proof->disks[m->disk_count], &m->scsi->virtio,
+                sizeof(struct virtio), kept_disk);
     compare(&c, "the map of devices", VM_VCPUS_MAX, &proof->mmio, &vm->mmio, sizeof(vm->mmio), NULL, 0);
     if (c.differs && c.vcpu != VM_VCPUS_MAX)
         log_error("VM %s: after the reset it is not as new: %s of vCPU %u, byte %#llx", vm->name, c.what,
