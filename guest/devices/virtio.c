@@ -10,6 +10,7 @@
 #include <linux/virtio_ring.h>
 
 #include "guest/machine.h"
+#include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 
@@ -98,6 +99,25 @@ bool virtio_is_usable(const struct virtio *virtio, unsigned queue)
 
     return status == STATUS_SERVING && !virtio->resetting && virtio->queues[queue].enabled &&
            pci_is_master(&virtio->pci);
+}
+
+bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain)
+{
+    struct virtq *virtq = &virtio->queues[queue];
+    const char *why = "has a ring where no RAM is";
+    bool more = true;
+    int taken = 0;
+
+    if (!virtio_is_usable(virtio, queue))
+        return false;
+    while (taken == 0 && more) {
+        taken = virtq_take(virtq, memory_of(virtio), chain, &why);
+        if (taken == 0 && virtq_listen(virtq, memory_of(virtio), &more))
+            taken = -EFAULT;
+    }
+    if (taken < 0)
+        virtio_fail(virtio, why);
+    return taken > 0;
 }
 
 void virtio_show(struct virtio *virtio, unsigned queue)

@@ -51,6 +51,8 @@ void virtio_reset_end(struct virtio *virtio);
 
 /* May chains be taken from the queue and its memory be written? */
 bool virtio_is_usable(const struct virtio *virtio, unsigned queue);
+/* Take the next chain; false: there is none (a notification tells of the next), or it waits for a reset. */
+bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain);
 /* Show what was given back, and interrupt the driver if it wants that. */
 void virtio_show(struct virtio *virtio, unsigned queue);
 /* The driver broke the rules: "its driver `why`". No queue is served any more until it resets the device. */

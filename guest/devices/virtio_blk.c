@@ -168,26 +168,6 @@ static struct virtio_blk_slot *slot_free(struct virtio_blk *blk)
 
 /* ---------------------------------------------------------------- the queue */
 
-/* Take the next chain; false: there is none, the device waits for a reset, or no slot is free. */
-static bool take(struct virtio_blk *blk, struct virtio_blk_slot *slot)
-{
-    struct virtq *queue = &blk->virtio.queues[QUEUE];
-    const char *why = "has a ring where no RAM is";
-    bool more = true;
-    int taken = 0;
-
-    if (!slot || !virtio_is_usable(&blk->virtio, QUEUE))
-        return false;
-    while (taken == 0 && more) {
-        taken = virtq_take(queue, memory_of(blk), &slot->chain, &why);
-        if (taken == 0 && virtq_listen(queue, memory_of(blk), &more))
-            taken = -EFAULT;
-    }
-    if (taken < 0)
-        virtio_fail(&blk->virtio, why);
-    return taken > 0;
-}
-
 /* Something is left to do in guest memory. Any CPU. */
 static void work_want(struct virtio_blk *blk)
 {
@@ -205,7 +185,7 @@ static void serve(struct virtio_blk *blk)
     while (more && requests < SHARE_REQUESTS && bytes < SHARE_BYTES) {
         struct virtio_blk_slot *slot = slot_free(blk);
 
-        more = take(blk, slot);
+        more = slot && virtio_take(&blk->virtio, QUEUE, &slot->chain);
         if (more)
             bytes += slot_begin(slot);
         requests++;

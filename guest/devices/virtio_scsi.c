@@ -287,26 +287,6 @@ static void control_begin(struct virtio_scsi *scsi)
 
 /* ---------------------------------------------------------------- the queues */
 
-/* Take the next chain; false: there is none, or the device waits for a reset. */
-static bool take(struct virtio_scsi *scsi, unsigned number, struct virtq_chain *chain)
-{
-    struct virtq *queue = &scsi->virtio.queues[number];
-    const char *why = "has a ring where no RAM is";
-    bool more = true;
-    int taken = 0;
-
-    if (!virtio_is_usable(&scsi->virtio, number))
-        return false;
-    while (taken == 0 && more) {
-        taken = virtq_take(queue, memory_of(scsi), chain, &why);
-        if (taken == 0 && virtq_listen(queue, memory_of(scsi), &more))
-            taken = -EFAULT;
-    }
-    if (taken < 0)
-        virtio_fail(&scsi->virtio, why);
-    return taken > 0;
-}
-
 /* Something is left to do in guest memory. Any CPU. */
 static void work_want(struct virtio_scsi *scsi)
 {
@@ -319,7 +299,8 @@ static void serve_control(struct virtio_scsi *scsi)
 {
     u32 requests = 0;
 
-    while (!scsi->answering && requests < SHARE_REQUESTS && take(scsi, QUEUE_CONTROL, &scsi->control)) {
+    while (!scsi->answering && requests < SHARE_REQUESTS &&
+           virtio_take(&scsi->virtio, QUEUE_CONTROL, &scsi->control)) {
         control_begin(scsi);
         requests++;
     }
@@ -339,7 +320,7 @@ static void serve_commands(struct virtio_scsi *scsi)
     while (more && requests < SHARE_REQUESTS && bytes < SHARE_BYTES) {
         struct virtio_scsi_slot *slot = slot_free(scsi);
 
-        more = slot && take(scsi, QUEUE_COMMANDS, &slot->chain);
+        more = slot && virtio_take(&scsi->virtio, QUEUE_COMMANDS, &slot->chain);
         if (more)
             bytes += slot_begin(slot);
         requests++;
