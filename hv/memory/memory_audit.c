@@ -236,6 +236,7 @@ int guest_memory_audit(struct guest_memory *memory, char *why, size_t size)
 }
 
 #ifdef LINTEL_DEBUG
+#define WHOLE_FRAMES 8192u            /* that each operation proves, if there are no more: 32 MiB */
 #define DIGEST_PRIME 0x100000001b3ull /* FNV-1a's, over words */
 
 /* 0 for a page of zeros. */
@@ -296,14 +297,28 @@ static int part_audit(const struct guest_memory *memory, gfn_t gfn, struct findi
     return error;
 }
 
+/*
+ * Is it the turn of all of it? So often that an operation proves so many frames on the average: each one where
+ * the guest has no more.
+ */
+static bool is_turn_of_all(const struct guest_memory *memory)
+{
+    static u32 operations; /* of all VMs */
+    u64 every = 1 + memory->p2m.present / (WHOLE_FRAMES + 1);
+
+    return __atomic_add_fetch(&operations, 1, __ATOMIC_RELAXED) % every == 0;
+}
+
 void guest_memory_prove_at(const struct guest_memory *memory, gpa_t gpa, u64 bytes)
 {
-    gfn_t end = (gpa + bytes - 1) >> PAGE_SHIFT;
+    gfn_t gfn = ALIGN_DOWN(gpa >> PAGE_SHIFT, P2M_ENTRIES), end = (gpa + bytes - 1) >> PAGE_SHIFT;
     char why[160];
     struct finding finding = {why, sizeof(why)};
+    int error = is_turn_of_all(memory) ? audit(memory, &finding) : 0;
 
-    for (gfn_t gfn = ALIGN_DOWN(gpa >> PAGE_SHIFT, P2M_ENTRIES); gfn <= end; gfn += P2M_ENTRIES)
-        if (part_audit(memory, gfn, &finding))
-            panic("the memory of VM %u: %s", memory->vm, why);
+    for (; !error && gfn <= end; gfn += P2M_ENTRIES)
+        error = part_audit(memory, gfn, &finding);
+    if (error)
+        panic("the memory of VM %u: %s", memory->vm, why);
 }
 #endif

@@ -46,6 +46,7 @@ static const struct ending *ending;
 static u32 wanted_ends, made_ends; /* asked for by the interrupt, done by the other vCPU */
 static u32 interrupts_inside, skip;
 static bool cut, over;
+static u32 batches; /* that have ended */
 
 /* ---------------------------------------------------------------- the other vCPU */
 
@@ -68,13 +69,22 @@ static void ender(void)
     }
 }
 
+static void batches_let_end(u32 count)
+{
+    u32 before = READ_ONCE(batches);
+
+    while (READ_ONCE(batches) - before < count && !READ_ONCE(over))
+        smp_yield();
+}
+
 /* At any time, now and then with time for a whole batch in between. */
 static void racer(void)
 {
     for (u32 i = 0; !__atomic_load_n(&over, __ATOMIC_ACQUIRE); i++) {
         ending_make(&endings[i % 16 < 8 ? 0 : i % ARRAY_SIZE(endings)]);
         balloon_call(BALLOON_GET_TARGET, frames, 0);
-        delay_us(i % 8 * 400);
+        if (i % 4 == 0)
+            batches_let_end(2);
         smp_yield();
     }
 }
@@ -184,6 +194,7 @@ static u64 batch_do(u64 command, u64 from)
         timer_arm();
     status = batch_call(command);
     interrupts_off();
+    WRITE_ONCE(batches, batches + 1);
     cut = false;
     batch_judge(command, from, status);
     return status;

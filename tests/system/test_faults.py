@@ -12,6 +12,7 @@ from support import (BUILD, INIT_REACHED, MONITOR_PROMPT, PROMPT, debian_keys, r
 TINY = {'kernel': 'cpuid.elf', 'memory': '64M'}
 SPIN = {'kernel': 'spin_cli.elf', 'memory': '64M'}
 MEMORY = '256M'
+P2M_WINDOW_BASE = 0xffffc80000000000    # arch/x86/machine/paging.h; the first VM's
 STACK_SIZE, STACK_EVER_USED = 0x4000, 0x1000
 PANIC = r'\[lintel\] [^\r\n]*panic: '
 
@@ -281,6 +282,23 @@ def test_debug_build_names_each_field_that_changes_under_its_clean_bit(watched, 
     lintel.go()
     expect_death(machine, r'arch/x86/svm/clean.c:\d+: VMCB field pat changed under a set clean bit',
                  ', serving VM web, vCPU 0')
+
+
+def test_debug_build_proves_memory_far_from_an_operation(watched, debug_build):
+    """While the guest touches a page above 4 MiB, its list names a frame of lintel's for its page 0x100: no later operation
+    but this one tells."""
+    machine, lintel = watched({'vm web': {'kernel': 'memory.elf', 'memory': '64M'}}, debug=debug_build / 'lintel.debug',
+                              lintel=debug_build / 'lintel.elf')
+    touched = 0
+    while touched < 4 << 20:
+        lintel.run_to('exit_nested_fault')
+        lintel.run_to('guest_memory_give')
+        touched = lintel.get('rsi')
+    lintel.write(P2M_WINDOW_BASE + 0x100 * 8, struct.pack('<Q', lintel.symbols['sched_cpus'] - IMAGE_BASE >> 12))
+    lintel.go()
+    output = expect_death(machine, r'hv/memory/memory_audit.c:\d+: the memory of VM 0: guest frame 0x100 has machine frame '
+                          r'0x[0-9a-f]+, which owner \d+ has', ', serving VM web, vCPU 0')
+    assert re.search(r'(?s) by [0-9a-f]{16} guest_memory_give.* by [0-9a-f]{16} exit_nested_fault', output), output[-3000:]
 
 
 def test_debug_build_boots_debian(emulator, debug_build):

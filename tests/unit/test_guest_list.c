@@ -245,7 +245,7 @@ static void test_leaves_are_followed(void **state)
 /* Whole directories that change at once, and one leaf of them that becomes private. */
 static void test_identity(void **state)
 {
-    const gfn_t start = 0x40000 - 3, end = 0xa0000 + 5;
+    const gfn_t start = 0x40000 + 3, end = 0xa0000 + 5; /* behind the machine's RAM */
 
     (void)state;
     create(64 * MIB);
@@ -263,9 +263,6 @@ static void test_identity(void **state)
     assert_int_equal(p2m_set(&memory.p2m, 0x60001, P2M_INVALID), 0);
     assert_int_equal(entry_seen(LIST, 0x60002), 0x60002 | P2M_IDENTITY);
     assert_seen(LIST, 0x60001);
-    /* The proof would find RAM of this machine in the range: it is not asked before that has gone. */
-    for (gfn_t gfn = start; gfn < end; gfn++)
-        p2m_set(&memory.p2m, gfn, P2M_INVALID);
     destroy();
 }
 

@@ -168,7 +168,7 @@ static void test_identity_and_tree(void **state)
     destroy();
 }
 
-/* A debug build proves the 2 MiB around what an operation has touched, and all counters. */
+/* A debug build proves all that a small guest has, of a large one at least the 2 MiB that were touched. */
 static void test_every_operation_proves_its_part(void **state)
 {
     u64 *slot, entry, *twin;
@@ -200,8 +200,8 @@ static void test_every_operation_proves_its_part(void **state)
     spinlock_release(&vm_lock);
     memory.p2m.present--;
     *slot = foreign;
-    assert_int_equal(guest_memory_fault(&memory, 40 * MIB), 0); /* what it has not touched is for the audit */
-    assert_found("which owner 3 has");
+    EXPECT_PANIC(guest_memory_fault(&memory, 40 * MIB)); /* far from there, as the guest has not much */
+    spinlock_release(&vm_lock);
     *slot = entry;
     frame_free(foreign, 0, FRAME_OWNER_MODULE);
     destroy();
