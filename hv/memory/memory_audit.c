@@ -298,8 +298,8 @@ static int part_audit(const struct guest_memory *memory, gfn_t gfn, struct findi
 }
 
 /*
- * Is it the turn of all of it? So often that an operation proves so many frames on the average: each one where
- * the guest has no more.
+ * Is it the turn of all of it? So often that an operation proves so many frames on the average: each one
+ * where the guest has no more.
  */
 static bool is_turn_of_all(const struct guest_memory *memory)
 {
