@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Each tiny guest of tests/guests on each pair of engine and emulator, judged by the TAP lines on its console.
 
-On QEMU each boots alone. Bochs needs seconds to boot, so there many of them are VMs of one boot.
+On QEMU each boots alone. Bochs needs seconds to boot, so there many of them are VMs of one boot. Those with several vCPUs
+run once more on two CPUs, all at once.
 """
 import pytest
 from support import Machine, emulate_command, pack_iso
-from tiny_guests import CANT, GUESTS, PAIRS, guest, judge_guest, run_all, skip_cant, vm_name
+from tiny_guests import CANT, GUESTS, PAIRS, SMP_GUESTS, guest, judge_guest, run_all, skip_cant, skip_cant_on_two, vm_name
 
 PATIENCE_S = 90     # a guest alone needs about three seconds
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
@@ -22,31 +23,32 @@ def test_guest_alone(name, emulator):
 
 @pytest.fixture(scope='module')
 def consoles(tmp_path_factory):
-    """consoles(pair) -> name -> console; each pair is booted once."""
+    """consoles(pair, guests, **options of tools/emulate) -> name -> console; each pair and number of CPUs is booted once."""
     known = {}
 
-    def run(pair):
+    def run(pair, guests, options):
         machines = []
 
         def start(vms):
             iso = pack_iso(tmp_path_factory.mktemp(pair), vms)
-            machines.append(Machine(emulate_command(iso, **PAIRS[pair])))
+            machines.append(Machine(emulate_command(iso, **PAIRS[pair], **options)))
             return machines[-1]
 
         try:
-            return run_all(start, pair)
+            return run_all(start, pair, guests=guests)
         except BaseException as error:
             return error
         finally:
             for machine in machines:
                 machine.end()
 
-    def get(pair):
-        if pair not in known:
-            known[pair] = run(pair)
-        if isinstance(known[pair], BaseException):
-            raise known[pair]
-        return known[pair]
+    def get(pair, guests=GUESTS, **options):
+        key = (pair, *options.items())
+        if key not in known:
+            known[key] = run(pair, guests, options)
+        if isinstance(known[key], BaseException):
+            raise known[key]
+        return known[key]
 
     return get
 
@@ -57,6 +59,13 @@ def consoles(tmp_path_factory):
 def test_guest(pair, name, consoles):
     skip_cant(pair, name)
     judge_guest(consoles(pair)[name], pair, name)
+
+
+@pytest.mark.parametrize('name', SMP_GUESTS)
+@pytest.mark.parametrize('pair', [pytest.param(pair, marks=pytest.mark.xdist_group(pair + '-2')) for pair in PAIRS])
+def test_guest_on_two_cpus(pair, name, consoles):
+    skip_cant_on_two(pair, name)
+    judge_guest(consoles(pair, SMP_GUESTS, cpus=2)[name], pair, name)
 
 
 @pytest.mark.parametrize('pair, name, point, why', CANT, ids=['-'.join(row[:2]) for row in CANT])

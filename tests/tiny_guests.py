@@ -23,6 +23,9 @@ CANT = [
     ('svm-bochs', 'exceptions', 'DR6 names the breakpoint', 'Bochs 2.7 exits for #DB before it has written DR6'),
     ('svm-bochs', 'hypercall_modes', 'virtual-8086 mode', 'Bochs 2.7 ends at any SVM exit of virtual-8086 code'),
 ]
+# What counts every interrupt, which QEMU's CPUs do not when one thread runs several of them (docs/caveats.md).
+CANT_ON_TWO = [('svm-qemu', name, 'QEMU 7.2 now and then delivers an injected interrupt twice')
+               for name in ('smp_ipi', 'smp_storm')]
 PATIENCE_ALL_S = 300
 PLAN = re.compile(r'^1\.\.([0-9]+)\s*$', re.M)
 RESULT = re.compile(r'^(not )?ok ([0-9]+)\b *(.*?)\s*$', re.M)
@@ -37,6 +40,13 @@ def cant(pair, guest, point=None):
 def skip_cant(pair, guest):
     if cant(pair, guest):
         pytest.skip("can't: " + cant(pair, guest))
+
+
+def skip_cant_on_two(pair, guest):
+    why = next((why for row_pair, row_guest, why in CANT_ON_TWO if (row_pair, row_guest) == (pair, guest)), None)
+    if why:
+        pytest.skip("can't on two CPUs: " + why)
+    skip_cant(pair, guest)
 
 
 def runs_with_all(source):
@@ -55,6 +65,9 @@ CONSOLE = re.compile(r'^// console: *(.*?) *$', re.M)
 
 def source_of(name):
     return (ROOT / 'tests/guests' / (name + '.c')).read_text()
+
+
+SMP_GUESTS = [name for name in GUESTS if 'vcpus' in dict(CONF.findall(source_of(name)))]
 
 
 def guest(name, **keys):
@@ -119,11 +132,11 @@ def wait_for_log(machine, *sentences, timeout=None):
         machine.expect(missing, timeout)
 
 
-def run_all(start, pair, cmdlines=None):
+def run_all(start, pair, cmdlines=None, guests=GUESTS):
     """All of them, some per boot; start(vms) -> a machine. name -> its console."""
     consoles = {}
-    for first in range(0, len(GUESTS), GUESTS_PER_BOOT):
-        names = GUESTS[first:first + GUESTS_PER_BOOT]
+    for first in range(0, len(guests), GUESTS_PER_BOOT):
+        names = guests[first:first + GUESTS_PER_BOOT]
         consoles.update(run_some(start(some_guests(names, pair, cmdlines)), names))
     return consoles
 

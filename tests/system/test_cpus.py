@@ -10,18 +10,17 @@ import pytest
 from support import SCALE
 from test_faults import SPIN, STACK_SIZE, TINY, watched  # noqa: F401: a fixture
 
-SINGLE = ['-accel', 'tcg,thread=single']
 PC = ['-M', 'pc']
 MACHINES = [
-    ('qemu-2', {'cpus': 2}),
-    ('qemu-4-single-pc', {'cpus': 4, 'qemu_arg': SINGLE + PC}),
-    ('qemu-8-single-uefi', {'cpus': 8, 'firmware': 'uefi', 'qemu_arg': SINGLE}),
+    ('qemu-2-multi', {'cpus': 2, 'threads': 'multi'}),
+    ('qemu-4-single-pc', {'cpus': 4, 'qemu_arg': PC}),
+    ('qemu-8-single-uefi', {'cpus': 8, 'firmware': 'uefi'}),
     ('bochs-vmx-2', {'cpus': 2, 'engine': 'vmx'}),
     ('bochs-svm-4', {'cpus': 4, 'emulator': 'bochs'}),
 ]
 MORE = ([('qemu-%d-%s-%s-%s' % (cpus, threads, firmware, board),
-          {'cpus': cpus, 'firmware': firmware, 'qemu_arg': more + chips})
-         for cpus in (2, 4, 8) for threads, more in (('multi', []), ('single', SINGLE))
+          {'cpus': cpus, 'firmware': firmware, 'threads': threads, 'qemu_arg': chips})
+         for cpus in (2, 4, 8) for threads in ('multi', 'single')
          for firmware in ('bios', 'uefi') for board, chips in (('q35', []), ('pc', PC))] +
         [('bochs-%s-%d' % (engine, cpus), {'cpus': cpus, 'engine': engine, 'emulator': 'bochs'})
          for engine in ('svm', 'vmx') for cpus in (2, 4)])

@@ -13,7 +13,7 @@ STARVED = re.compile(r'^ *([0-9]+)  ms without a CPU', re.M)
 # Bochs counts its own time; SVM there can't preempt who spins (tiny_guests.py).
 alone = pytest.mark.alone
 MACHINES = [pytest.param({'cpus': 2}, id='qemu-2', marks=alone),
-            pytest.param({'cpus': 4, 'qemu_arg': ['-accel', 'tcg,thread=single']}, id='qemu-4-single', marks=alone),
+            pytest.param({'cpus': 4}, id='qemu-4', marks=alone),
             pytest.param({'cpus': 2, 'engine': 'vmx'}, id='bochs-vmx-2')]
 on_each_machine = pytest.mark.parametrize('options', MACHINES)
 

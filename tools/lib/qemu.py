@@ -17,10 +17,11 @@ def command_line(options):
                '-drive', 'file=%s,media=cdrom,readonly=on,format=raw' % options.iso.replace(',', ',,')]
     if options.disk:
         command += ['-drive', 'file=%s,media=disk,format=raw,index=1' % options.disk.replace(',', ',,')]
+    # One thread for all CPUs: with several, FXRSTOR, XRSTOR or FNINIT on any CPU also writes to a flag of the first one's
+    # (cpu_clear_ignne of QEMU 7.2), unlocked, and now and then brings back its "nested paging is on" after a #VMEXIT.
+    command += ['-accel', 'tcg,thread=' + options.threads]
     if options.icount:
-        command += ['-accel', 'tcg,thread=single', '-icount', 'shift=0,sleep=off']
-    else:
-        command += ['-accel', 'tcg']
+        command += ['-icount', 'shift=0,sleep=off']
     if options.firmware == 'uefi':
         command += ['-drive', 'if=pflash,format=raw,unit=0,readonly=on,file=' + OVMF_CODE,
                     '-drive', 'if=pflash,format=raw,unit=1,snapshot=on,file=' + OVMF_VARS]
