@@ -109,14 +109,17 @@ static struct block_device *medium_make(const struct vm *vm, const char *source)
     const struct boot_file *file = NULL;
     struct block_device *medium = NULL;
     u64 bytes;
-    int error = -EINVAL;
+    bool right = config_disk_parse(span_of(source), &bytes);
+    int error;
 
-    if (config_disk_parse(span_of(source), &bytes) && !bytes) {
+    if (!right) {
+        error = -EINVAL;
+    } else if (!bytes) {
         file = file_named(source);
         if (!file)
             return NULL;
         error = block_rom_create(file, frame_owner_support(vm->index), &medium);
-    } else if (bytes) {
+    } else {
         error = block_ram_create(&blank, bytes, frame_owner_support(vm->index), &medium);
     }
     if (error)
