@@ -122,12 +122,12 @@ static struct block_device *medium_make(const struct vm *vm, const char *source)
     } else {
         error = block_ram_create(&blank, bytes, frame_owner_support(vm->index), &medium);
     }
-    if (error)
-        console_printf("%s can't be a medium: %s.\n", source,
-                       error == -ENOMEM
-                           ? "so much memory is not left"
-                           : "right would be a file that is not empty, or ram:SIZE such as ram:64M");
-    return medium;
+    if (!error)
+        return medium;
+    console_printf("%s can't be a medium: %s.\n", source,
+                   error == -ENOMEM ? "so much memory is not left"
+                                    : "right would be a file that is not empty, or ram:SIZE such as ram:64M");
+    return NULL;
 }
 
 void media_insert_command(struct vm *vm, char *const *more)
