@@ -6,7 +6,7 @@ run once more on two CPUs, all at once.
 """
 import pytest
 from support import Machine, emulate_command, pack_iso
-from tiny_guests import CANT, GUESTS, PAIRS, SMP_GUESTS, guest, judge_guest, run_all, skip_cant, skip_cant_on_two, vm_name
+from tiny_guests import CANT, GUESTS, PAIRS, SMP_GUESTS, guest, judge_guest, run_all, skip_cant, vm_name
 
 PATIENCE_S = 90     # a guest alone needs about three seconds
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
@@ -64,7 +64,7 @@ def test_guest(pair, name, consoles):
 @pytest.mark.parametrize('name', SMP_GUESTS)
 @pytest.mark.parametrize('pair', [pytest.param(pair, marks=pytest.mark.xdist_group(pair + '-2')) for pair in PAIRS])
 def test_guest_on_two_cpus(pair, name, consoles):
-    skip_cant_on_two(pair, name)
+    skip_cant(pair, name)
     judge_guest(consoles(pair, SMP_GUESTS, cpus=2)[name], pair, name)
 
 

@@ -23,9 +23,6 @@ CANT = [
     ('svm-bochs', 'exceptions', 'DR6 names the breakpoint', 'Bochs 2.7 exits for #DB before it has written DR6'),
     ('svm-bochs', 'hypercall_modes', 'virtual-8086 mode', 'Bochs 2.7 ends at any SVM exit of virtual-8086 code'),
 ]
-# What counts every interrupt, which QEMU's CPUs do not when one thread runs several of them (docs/caveats.md).
-CANT_ON_TWO = [('svm-qemu', name, 'QEMU 7.2 now and then delivers an injected interrupt twice')
-               for name in ('smp_ipi', 'smp_storm')]
 PATIENCE_ALL_S = 300
 PLAN = re.compile(r'^1\.\.([0-9]+)\s*$', re.M)
 RESULT = re.compile(r'^(not )?ok ([0-9]+)\b *(.*?)\s*$', re.M)
@@ -40,13 +37,6 @@ def cant(pair, guest, point=None):
 def skip_cant(pair, guest):
     if cant(pair, guest):
         pytest.skip("can't: " + cant(pair, guest))
-
-
-def skip_cant_on_two(pair, guest):
-    why = next((why for row_pair, row_guest, why in CANT_ON_TWO if (row_pair, row_guest) == (pair, guest)), None)
-    if why:
-        pytest.skip("can't on two CPUs: " + why)
-    skip_cant(pair, guest)
 
 
 def runs_with_all(source):

@@ -63,7 +63,7 @@ static void reader(void)
     }
 }
 
-/* By name: an emulator may deliver one interrupt twice (docs/caveats.md). */
+/* Asked one by one: an interrupt that one of them takes twice hides nobody's silence. */
 static bool all_answered(u64 move)
 {
     for (unsigned i = 1; i < smp_count; i++)

@@ -95,6 +95,14 @@ const struct nested_format *svm_nested_format(bool *pages_1g)
     return &nested_format_amd;
 }
 
+/* QEMU without acceleration, by the name that it gives in the hypervisors' leaf. */
+static bool is_qemu_tcg(void)
+{
+    struct cpuid leaf = cpuid(0x40000000, 0);
+
+    return leaf.ebx == 0x54474354 && leaf.ecx == 0x43544743 && leaf.edx == 0x47435447; /* TCGTCGTCGTCG */
+}
+
 int svm_cpu_start(void)
 {
     struct svm_cpu *svm_cpu = memory_alloc(sizeof(*svm_cpu), FRAME_OWNER_HYPERVISOR);
@@ -111,6 +119,8 @@ int svm_cpu_start(void)
         memory_free(svm_cpu, sizeof(*svm_cpu), FRAME_OWNER_HYPERVISOR);
         return -EPERM;
     }
+    if (cpu_this()->index > 0)
+        WRITE_ONCE(svm_features.injects_twice, is_qemu_tcg());
     svm_cpus[cpu_this()->index] = svm_cpu;
     svm_asids_init(&svm_cpu->asids);
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);

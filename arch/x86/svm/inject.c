@@ -5,6 +5,8 @@
  * (virtual interrupts). The vCPU's own CPU.
  */
 #include "arch/x86/machine/cpu.h"
+#include "arch/x86/machine/exception.h"
+#include "arch/x86/machine/lapic.h"
 #include "arch/x86/svm/svm.h"
 
 static const u64 event_types[] = {
@@ -14,6 +16,18 @@ static const u64 event_types[] = {
     [EVENT_SOFTWARE] = EVENT_TYPE_SOFTWARE,
 };
 
+/*
+ * QEMU 7.2 delivers an injected interrupt once more, whatever IF says, if its main loop is left before the
+ * next exit, as it is when another CPU's turn comes (its helper_vmrun leaves the vector in exception_index).
+ * A physical interrupt that is due at the entry makes the exit come first.
+ */
+static void event_put(struct svm_vcpu *svm, u64 word)
+{
+    svm->vmcb.control.event_inject = word;
+    if (unlikely(svm_features.injects_twice) && (word & EVENT_TYPE) == EVENT_TYPE_INTERRUPT)
+        host_lapic_send_ipi(host_lapic_id(), HOST_VECTOR_KICK);
+}
+
 void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 {
     struct svm_vcpu *svm = svm_of(vcpu);
@@ -21,7 +35,7 @@ void svm_inject(struct vcpu *vcpu, const struct vcpu_event *event)
 
     if (event->has_error)
         word |= EVENT_ERROR_VALID | (u64)event->error_code << 32;
-    svm->vmcb.control.event_inject = word;
+    event_put(svm, word);
     if (event->type != EVENT_NMI)
         return;
     svm->nmi_masked = true;
@@ -100,7 +114,7 @@ void svm_redeliver(struct svm_vcpu *svm)
 
     if (type == EVENT_TYPE_SOFTWARE || (type == EVENT_TYPE_EXCEPTION && (vector == 3 || vector == 4)))
         return;
-    svm->vmcb.control.event_inject = word;
+    event_put(svm, word);
 }
 
 /*

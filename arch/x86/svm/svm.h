@@ -13,7 +13,8 @@
 struct svm_features {
     u32 asids;
     bool nested_paging, next_rip, decode_assists, flush_by_asid, pause_filter, pause_threshold;
-    u32 clean_mask; /* CLEAN_ALL where the CPU looks at clean bits, else 0 */
+    u32 clean_mask;     /* CLEAN_ALL where the CPU looks at clean bits, else 0 */
+    bool injects_twice; /* a fault of QEMU with several CPUs: event_put of inject.c */
 };
 extern struct svm_features svm_features;
 
