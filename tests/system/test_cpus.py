@@ -140,3 +140,17 @@ def test_the_stack_of_another_cpu_has_a_guard(watched):  # noqa: F811
     machine.expect(r'\[lintel\] panic: double fault: the stack has overflown, rsp %016x, at sched_round\S* \(CPU 1\)\r\n'
                    % bottom)
     assert machine.wait() == 1
+
+
+def test_idle_cpus_halt(watched):  # noqa: F811
+    """The VM sleeps: whenever one looks, or nearly so, every CPU stands in HLT."""
+    machine, lintel = watched({'vm sleep': {'kernel': 'halt.elf', 'memory': '64M', 'cmdline': 'open'}}, cpus=2)
+    lintel.go()
+    machine.expect('halting')
+    seen = []
+    for _ in range(10):
+        time.sleep(0.3)
+        lintel.stop()
+        seen.append(re.findall(r'HLT=([01])', lintel.monitor('info registers -a')))
+        lintel.go()
+    assert seen.count(['1', '1']) > 5, seen

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from support import INIT_REACHED, MONITOR_KEY, PROMPT, debian_keys, run_in_guest, run_in_monitor, to_monitor
-from tiny_guests import PAIRS, cant, console_of, guest, on_each_pair, wait_for_log
+from tiny_guests import PAIRS, cant, console_of, guest, judge_tap, on_each_pair, wait_for_log
 
 METHODS = ['cf9', 'keyboard', 'fadt', 'port92', 'init', 'call']
 RESETS = 100
@@ -13,6 +13,14 @@ RESETS = 100
 
 def states_of(machine, vm):
     return re.findall(r'^ *[0-9]+  (\S+) ', run_in_monitor(machine, 'vcpu list ' + vm), re.M)
+
+
+def test_as_many_as_a_vm_can_have(emulator):
+    """Far more than there are CPUs: found in both tables, started, numbered, put away and brought back."""
+    machine = emulator({'vm many': guest('smp_start', vcpus='32')}, cpus=2, **PAIRS['svm-qemu'])
+    assert machine.wait() == 0
+    judge_tap(machine.output.replace('\r', ''))
+    assert 'ok 3 32 vCPUs run' in machine.output
 
 
 @on_each_pair
