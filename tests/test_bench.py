@@ -9,7 +9,7 @@ from support import BUILD, ROOT
 # Not above: the project's goals, or a little more than was measured where that is far below them.
 GOALS = {'cpuid': 145, 'hypercall': 140, 'rdmsr': 145, 'pio_in': 120, 'mmio_read': 660, 'npf_fresh_page': 900,
          'npf_fresh_page_large': 3, 'hypercall_first_foreign': 900, 'lapic_eoi': 240, 'lapic_timer_set': 230,
-         'own_start': 30_000_000, 'image_text': 192 * 1024, 'ram_hypervisor': 5_800_000, 'p2m_lookup': 5,
+         'own_start': 30_000_000, 'image_text': 224 * 1024, 'ram_hypervisor': 5_800_000, 'p2m_lookup': 5,
          'p2m_dense_gib': 2**30 // 400, 'p2m_empty_tib': 64 * 1024}
 GOALS.update({'balloon_lock_4k': 1500, 'balloon_unlock_4k': 1500, 'balloon_lock_2m': 10_000, 'balloon_longest_exit': 1_000_000})
 GOALS.update({'disk_read_4k_random': 4800, 'disk_read_64k_sequential': 15600, 'media_poll': 3700, 'disk_exits_depth_1': 2,
