@@ -105,10 +105,9 @@ class Machine:
         self.child.send(text)
 
     def sendline(self, text=''):
-        """A terminal's Enter key is a carriage return. Who has a prompt waits for nothing else: no need to wait, too."""
-        self.child.delaybeforesend, pause = None, self.child.delaybeforesend
+        """A terminal's Enter key is a carriage return. pexpect's pause before it is welcome: a shell that has just echoed
+        one line, or printed its prompt, may still have the terminal in the other mode."""
         self.child.send(text + '\r')
-        self.child.delaybeforesend = pause
 
     def wait(self, timeout=None):
         """Wait until the machine is gone; returns the exit status of tools/emulate."""
