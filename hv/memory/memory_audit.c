@@ -236,7 +236,7 @@ int guest_memory_audit(struct guest_memory *memory, char *why, size_t size)
 }
 
 #ifdef LINTEL_DEBUG
-#define WHOLE_FRAMES 8192u            /* that each operation proves, if there are no more: 32 MiB */
+#define WHOLE_FRAMES 2048u            /* that each operation proves, if there are no more: 8 MiB */
 #define DIGEST_PRIME 0x100000001b3ull /* FNV-1a's, over words */
 
 /* 0 for a page of zeros. */

@@ -19,8 +19,8 @@ int guest_memory_audit(struct guest_memory *memory, char *why, size_t size);
 
 /*
  * The same in a debug build, where a difference is a panic; and behind every operation on these addresses,
- * VM's lock held: all of it where the guest has 32 MiB at most, else at every 2nd, 3rd ... operation, so that
- * one proves 32 MiB on the average, and each time what concerns the 2 MiB around each address, and how many
+ * VM's lock held: all of it where the guest has 8 MiB at most, else at every 2nd, 3rd ... operation, so that
+ * one proves 8 MiB on the average, and each time what concerns the 2 MiB around each address, and how many
  * frames there are. And a number that stands for all that is in RAM, whichever frames are there: those that
  * are zero count as those that were never given. No vCPU runs.
  */
