@@ -57,7 +57,8 @@ def source_of(name):
     return (ROOT / 'tests/guests' / (name + '.c')).read_text()
 
 
-SMP_GUESTS = [name for name in GUESTS if 'vcpus' in dict(CONF.findall(source_of(name)))]
+# One of them cuts the other vCPU's work off by a timer, which needs a CPU for each: test_balloon.py gives it two.
+SMP_GUESTS = [name for name in GUESTS if 'vcpus' in dict(CONF.findall(source_of(name))) and name != 'balloon_reset']
 
 
 def guest(name, **keys):

@@ -20,8 +20,8 @@
 #define LARGE_COUNT  8u
 #define BATCH        512u
 #define NO_ANSWER    0x1full
-#define CUTS         6u   /* for each kind of end */
-#define TRIES        200u /* the timer may come too late */
+#define CUTS         6u    /* for each kind of end */
+#define TRIES        1000u /* the timer may come too late */
 #define RACE_ROUNDS  32u
 #define VECTOR_TIMER 0x40
 #define TIMER_US     60u
