@@ -330,6 +330,14 @@ static int drive_start(struct ahci_drive *a, u32 cap)
     return error ? error : drive_register(&a->drive);
 }
 
+/* Its port stands still. */
+static void drive_free(struct ahci_drive *a)
+{
+    drive_give_up(&a->drive);
+    memory_free(a->shared, sizeof(*a->shared), FRAME_OWNER_HYPERVISOR);
+    memory_free(a, sizeof(*a), FRAME_OWNER_HYPERVISOR);
+}
+
 static void port_look(volatile u8 *port, u32 cap, u32 number)
 {
     struct ahci_drive *a;
@@ -350,7 +358,7 @@ static void port_look(volatile u8 *port, u32 cap, u32 number)
                     "bytes is expected (error %d)",
                     a->drive.name, error);
     if (port_stop(port)) /* else it may still write there */
-        drive_give_up(&a->drive);
+        drive_free(a);
 }
 
 /* The ports that the controller says it has, whether a drive is there or not. */
