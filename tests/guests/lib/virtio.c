@@ -7,7 +7,7 @@
 #define ADDRESS       0xcf8
 #define DATA          0xcfc
 #define VIRTIO_VENDOR 0x1af4
-#define PATIENCE_US   1000000u
+#define PATIENCE_US   60000000u /* more than lintel has with a drive: 10 s for a piece, 10 s for a reset */
 #define BARRIER()     __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 /* ---------------------------------------------------------------- PCI */
@@ -164,8 +164,10 @@ bool ring_wait(struct virtio *v, struct vring_used_elem *used)
     struct ring *ring = v->ring;
 
     for (u32 us = 0; READ_ONCE(ring->used.idx) == v->taken; us += 10) {
-        if (us >= PATIENCE_US || (virtio_status(v) & VIRTIO_CONFIG_S_NEEDS_RESET))
+        if (virtio_status(v) & VIRTIO_CONFIG_S_NEEDS_RESET)
             return false;
+        if (us >= PATIENCE_US) /* its buffers are the device's still, so nothing right can follow */
+            bail_out("a request has not ended for %u s", PATIENCE_US / 1000000);
         delay_us(10);
     }
     BARRIER();

@@ -66,7 +66,7 @@ void virtio_begin(struct virtio *v, struct ring *ring, u64 features);
 /* Put a head on the available ring; tell the device (always). */
 void ring_offer(struct virtio *v, u16 head);
 void ring_notify(const struct virtio *v);
-/* Wait for the next used entry; false: none comes within a second, or the device needs a reset. */
+/* Wait for the next used entry; false: the device needs a reset. If none comes at all, the guest ends. */
 bool ring_wait(struct virtio *v, struct vring_used_elem *used);
 
 /* One entry of the MSI-X table: vector to local APIC 0. */
@@ -80,7 +80,7 @@ struct blk_request {
 };
 void blk_describe(struct virtio *v, u16 first, struct blk_request *request, u32 type, u64 sector, void *data,
                   u32 bytes, bool in);
-/* The same, offered and waited for; the status, NO_ANSWER: there was none. */
+/* The same, offered and waited for; the status, NO_ANSWER: the device needs a reset. */
 u8 blk_do(struct virtio *v, u32 type, u64 sector, void *data, u32 bytes, bool in);
 u64 blk_sectors(const struct virtio *v);
 
