@@ -211,7 +211,7 @@ static void ahci_poll(struct drive *drive)
 static void stage_set(struct ahci_drive *a, enum reset_stage stage)
 {
     a->stage = (u8)stage;
-    a->stage_since = read_tsc();
+    a->stage_since = tsc_boot_now();
 }
 
 static void port_run(struct ahci_drive *a)
@@ -242,7 +242,8 @@ static int ahci_reset(struct drive *drive, bool begin)
     if (a->stage == STAGE_STOPPING && !(reg(a->port, P_CMD) & P_CMD_RUNS)) {
         reg_set(a->port, P_CONTROL, (reg(a->port, P_CONTROL) & ~0xfu) | P_CONTROL_RESET);
         stage_set(a, STAGE_RESETTING);
-    } else if (a->stage == STAGE_RESETTING && read_tsc() - a->stage_since > tsc_from_us(RESET_US)) {
+    } else if (a->stage == STAGE_RESETTING &&
+               tsc_passed(a->stage_since, tsc_boot_now()) > tsc_from_us(RESET_US)) {
         reg_set(a->port, P_CONTROL, reg(a->port, P_CONTROL) & ~0xfu);
         stage_set(a, STAGE_APPEARING);
     } else if (a->stage == STAGE_APPEARING && is_ready(a)) {

@@ -216,7 +216,7 @@ static void ide_poll(struct drive *drive)
 static void stage_set(struct ide_drive *ide, enum reset_stage stage, u8 control)
 {
     ide->stage = (u8)stage;
-    ide->stage_since = read_tsc();
+    ide->stage_since = tsc_boot_now();
     out8(ide->channel->control, control);
 }
 
@@ -244,7 +244,7 @@ static int ide_reset(struct drive *drive, bool first)
         stage_set(ide, STAGE_RESETTING, CONTROL_SILENT | CONTROL_RESET);
         return -EINPROGRESS;
     }
-    passed = read_tsc() - ide->stage_since;
+    passed = tsc_passed(ide->stage_since, tsc_boot_now());
     if (ide->stage == STAGE_RESETTING && passed > tsc_from_us(RESET_US)) {
         stage_set(ide, STAGE_RECOVERING, CONTROL_SILENT);
     } else if (ide->stage == STAGE_RECOVERING && passed > tsc_from_us(RECOVER_US) &&

@@ -26,6 +26,11 @@ static u64 drive_now(void)
 }
 #endif
 
+static u64 passed_since(u64 then)
+{
+    return tsc_passed(then, drive_now());
+}
+
 struct drive_job {
     struct list_node node; /* of drive->jobs or drive->ended, or of none: all pieces are out */
     struct drive_user *user;
@@ -312,13 +317,13 @@ static void reset_go_on(struct drive *drive, bool begin)
 
     if (status == 0)
         drive->state = DRIVE_WORKS;
-    else if (status != -EINPROGRESS || drive_now() - drive->reset_since > tsc_from_us(TIMEOUT_US))
+    else if (status != -EINPROGRESS || passed_since(drive->reset_since) > tsc_from_us(TIMEOUT_US))
         lose(drive);
 }
 
-static bool is_late(const struct drive_slot *slot, u64 now)
+static bool is_late(const struct drive_slot *slot)
 {
-    return slot->state == DRIVE_SLOT_BUSY && now - slot->started > tsc_from_us(TIMEOUT_US);
+    return slot->state == DRIVE_SLOT_BUSY && passed_since(slot->started) > tsc_from_us(TIMEOUT_US);
 }
 
 /*
@@ -327,19 +332,18 @@ static bool is_late(const struct drive_slot *slot, u64 now)
  */
 static void take_back(struct drive *drive)
 {
-    u64 now = drive_now();
     bool alone = drive->busy == 1;
 
     drive->busy = 0;
     drive->failed = false;
     drive->state = DRIVE_RESETTING;
-    drive->reset_since = now;
+    drive->reset_since = drive_now();
     for (u32 i = 0; i < drive->slot_count; i++) {
         struct drive_slot *slot = &drive->slots[i];
 
         if (slot->state != DRIVE_SLOT_BUSY)
             continue;
-        if (alone || slot->last || !slot->job || is_late(slot, now))
+        if (alone || slot->last || !slot->job || is_late(slot))
             slot_finish(drive, slot, -EIO);
         else
             slot->state = DRIVE_SLOT_AGAIN;
@@ -360,7 +364,7 @@ static void look(struct drive *drive)
         return;
     drive->ops->poll(drive);
     for (u32 i = 0; i < drive->slot_count; i++)
-        late |= is_late(&drive->slots[i], drive_now());
+        late |= is_late(&drive->slots[i]);
     if (late && may_say(drive))
         log_warning("drive %s: has not answered for %u s; it is reset", drive->name, TIMEOUT_US / 1000000);
     if (late || drive->failed)
@@ -371,7 +375,7 @@ static void look(struct drive *drive)
 
 static u64 next_look(const struct drive *drive)
 {
-    u64 now = drive_now(), quiet = (now - drive->quiet_since) / POLL_QUARTER;
+    u64 now = drive_now(), quiet = passed_since(drive->quiet_since) / POLL_QUARTER;
 
     if (!list_empty(&drive->ended))
         return now;
@@ -542,7 +546,7 @@ static int read_now(struct partition_source *source, u64 sector)
     slot->sector = sector;
     slot->bytes = BLOCK_SECTOR;
     slot_start(drive, slot);
-    while (slot->state == DRIVE_SLOT_BUSY && !drive->failed && drive_now() - begun < tsc_from_us(BOOT_US)) {
+    while (slot->state == DRIVE_SLOT_BUSY && !drive->failed && passed_since(begun) < tsc_from_us(BOOT_US)) {
         drive->ops->poll(drive);
         cpu_pause();
     }

@@ -457,6 +457,30 @@ static void test_lost(void **state)
     end();
 }
 
+/* A CPU looks whose clock is a little behind that of the CPU which began. */
+static void test_clock_behind(void **state)
+{
+    (void)state;
+    begin_open();
+    pass(SECOND);
+    hw.at_once = false;
+    send(0, BLOCK_READ, 0, 8);
+    now -= 5;
+    timer_queue_run(&sched_cpus[0].timers, now + 100);
+    assert_int_equal(hw.resets, 0);
+    hw.reset_says = -EINPROGRESS;
+    pass(11 * SECOND);
+    assert_int_equal(hw.resets, 1);
+    now = drive.reset_since - 5;
+    timer_queue_run(&sched_cpus[0].timers, now + 2000);
+    assert_int_equal(drive.state, DRIVE_RESETTING);
+    hw.reset_says = 0;
+    pass(3 * SECOND);
+    assert_int_equal(requests[0].status, -EIO);
+    assert_int_equal(drive.state, DRIVE_WORKS);
+    end();
+}
+
 static void test_names(void **state)
 {
     struct block_device *whole, *part;
@@ -551,11 +575,12 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_moves),      cmocka_unit_test(test_polls),
-        cmocka_unit_test(test_flush),      cmocka_unit_test(test_abort),
-        cmocka_unit_test(test_bad_sector), cmocka_unit_test(test_standing_still),
-        cmocka_unit_test(test_silence),    cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_random),
+        cmocka_unit_test(test_moves),        cmocka_unit_test(test_polls),
+        cmocka_unit_test(test_flush),        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_bad_sector),   cmocka_unit_test(test_standing_still),
+        cmocka_unit_test(test_silence),      cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_clock_behind), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,12 @@ __attribute__((weak)) bool tsc_unsynchronised;
 extern bool tsc_unsynchronised;
 #endif
 
+/* From then to now; 0 where another CPU's counter was read then, and this one's is a little behind it. */
+static inline u64 tsc_passed(u64 then, u64 now)
+{
+    return now > then ? now - then : 0;
+}
+
 /* Spin; for device start-up only. */
 void tsc_delay_us(u64 us);
 
