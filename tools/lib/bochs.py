@@ -73,7 +73,8 @@ class Machine(Child):
                 model=options.cpu or MODELS[options.engine], cpus=options.cpus,
                 ips=IPS_ONE_CPU if options.cpus == 1 else IPS_MANY_CPUS, memory=megabytes(options.memory),
                 host_memory=min(megabytes(options.memory), HOST_MEMORY_MAX),
-                iso=os.path.abspath(options.iso), disk=DISK % os.path.abspath(options.disk) if options.disk else '', serial=os.ttyname(slave), log=os.path.join(folder, 'log')))
+                iso=os.path.abspath(options.iso), disk=DISK % os.path.abspath(options.disk) if options.disk else '',
+                serial=os.ttyname(slave), log=os.path.join(folder, 'log')))
         with open(commands, 'w') as file:
             file.write('c\nquit\n')
         os.set_blocking(self.serial, False)
