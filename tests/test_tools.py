@@ -78,6 +78,8 @@ CONF_MISTAKES = [
     ('[vm a]\nkernel = k\ndisk = k\nwrite = yes\n', ':4: vm a: write is for drives of the machine; right would be to '),
     ('[vm a]\nkernel = k\ndisk = ide:1\n[vm b]\nkernel = k\ndisk = ide:1/part2\nwrite = yes\n',
      ':6: vm b: disk = ide:1/part2 is what VM a has by line 3, and one of the two writes; right would be a drive or '),
+    ('[vm a]\nkernel = k\ndisk = ide:1\ncdrom = empty\nwrite = yes\n[vm b]\nkernel = k\ndisk = ide:1\n',
+     ':8: vm b: disk = ide:1 is what VM a has by line 3, and one of the two writes; right would be a drive or '),
     ('', ':1: no VM is described'),
     ('kernel = k\n', ':1: "kernel" stands before any section'),
     ('[vm a]\n', ':1: vm a: no kernel is named'),

@@ -327,6 +327,10 @@ static const struct {
      "5: vm web: disk = ide:1 is what VM web has by line 3, and one of the two writes; right would be a "
      "drive or partition of its own, or write = no in both places",
      0},
+    {VM "disk = ide:1\ncdrom = empty\nwrite = yes\n[vm b]\nkernel = vmlinuz\ndisk = ide:1\n",
+     "8: vm b: disk = ide:1 is what VM web has by line 3, and one of the two writes; right would be a "
+     "drive or partition of its own, or write = no in both places",
+     1},
     {VM "disk = empty\n",
      "3: vm web: disk = empty is an empty file; right would be an image, or ram:SIZE for a blank disk", 0},
     {"\xef\xbb\xbf" VM, "1: byte 0xef in column 1 is no text; right would be printable ASCII", 1},

@@ -149,6 +149,11 @@ def strip_comment(line):
     return line
 
 
+def disk_rows(section):
+    """Its disks, each with the `write` that is about it behind it, whatever else stands between the two."""
+    return [row for row in section.repeated if row[0] in ('disk', 'write')]
+
+
 class Parser:
     def __init__(self, name):
         self.name = name
@@ -218,7 +223,7 @@ class Parser:
 
     def has_disk_above(self, section, key):
         """`write` is about the disk above it."""
-        name, disk, line = section.repeated[-1] if section.repeated else ('', '', 0)
+        name, disk, line = (disk_rows(section) or [('', '', 0)])[-1]
         if not name:
             self.error('%s stands above every disk; right would be below the disk that it is about' % key.name)
         elif name == key.name:
@@ -234,10 +239,11 @@ class Parser:
         """Nobody has a drive beside somebody who writes to it."""
         taken = []
         for section in self.sections:
-            for i, (name, disk, line) in enumerate(section.repeated):
+            rows = disk_rows(section)
+            for i, (name, disk, line) in enumerate(rows):
                 if name != 'disk' or not disk or not drive_is_meant(disk):
                     continue
-                writes = section.repeated[i + 1:i + 2] and section.repeated[i + 1][:2] == ('write', 'yes')
+                writes = rows[i + 1:i + 2] and rows[i + 1][:2] == ('write', 'yes')
                 for other, other_writes, vm, other_line in taken:
                     if (writes or other_writes) and drives_meet(disk, other):
                         self.errors.append(
