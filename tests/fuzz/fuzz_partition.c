@@ -9,6 +9,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/storage/partition.h"
+#include "tests/unit/crc32.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -17,16 +18,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const uint8_t *content;
 static size_t content_size;
 static unsigned reads;
-
-static u32 crc32_of(const u8 *at, size_t bytes)
-{
-    u32 crc = ~0u;
-
-    for (size_t i = 0; i < bytes; i++)
-        for (u32 bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (((crc ^ at[i] >> bit) & 1) ? 0xedb88320u : 0);
-    return ~crc;
-}
 
 static void header_fix(u8 *sector, u64 number)
 {

@@ -12,6 +12,7 @@
 
 #include "hv/lib/errno.h"
 #include "hv/storage/partition.h"
+#include "tests/unit/crc32.h"
 
 #define SECTORS 8192u
 #define LAST    (SECTORS - 1)
@@ -61,16 +62,6 @@ static void mbr_entry(u64 sector, u32 entry, u8 type, u32 first, u32 sectors)
     put32(at + 12, sectors);
     content[sector][510] = 0x55;
     content[sector][511] = 0xaa;
-}
-
-static u32 crc32_of(const u8 *at, size_t bytes)
-{
-    u32 crc = ~0u;
-
-    for (size_t i = 0; i < bytes; i++)
-        for (u32 bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (((crc ^ at[i] >> bit) & 1) ? 0xedb88320u : 0);
-    return ~crc;
 }
 
 static void gpt_sums(u64 self, u64 entries)
