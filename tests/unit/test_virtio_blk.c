@@ -3,7 +3,8 @@
  * A drive on the board: registers in any order, requests that end at once and later, shares of long queues,
  * resets while something goes on, INTA and messages.
  */
-// sources: tests/unit/device_fakes.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/run/bus.c
+// sources: tests/unit/slow_device.c tests/unit/device_fakes.c tests/unit/fake_memory.c
+// sources: tests/unit/fake_guest_ram.c hv/run/bus.c
 // sources: hv/run/timer.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c hv/storage/block.c
 // sources: hv/storage/block_ram.c guest/devices/acpi_pm.c guest/devices/calendar.c guest/devices/clock.c
 // sources: guest/devices/ioapic.c guest/devices/lapic.c guest/devices/lapic_base.c
@@ -29,6 +30,7 @@
 #include "tests/unit/device_fakes.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
+#include "tests/unit/slow_device.h"
 
 #define SLOT    3u
 #define BAR     (0xfe000000ull + SLOT * 0x10000)
@@ -49,6 +51,7 @@
 #define ALL     (BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC))
 
 static struct virtio_blk *blk;
+static struct block_device disk; /* one that takes its time */
 static char said[300];
 static unsigned said_count;
 
@@ -69,44 +72,6 @@ bool log_limit_pass(struct log_limit *limit, u64 now, u64 interval, u32 burst)
     return limit->used++ < burst;
 }
 
-/* ---------------------------------------------------------------- a drive that takes its time */
-
-static struct block_request *waiting[8];
-static unsigned waiting_count;
-static bool closed;
-
-static int slow_submit(struct block_device *device, struct block_request *request)
-{
-    (void)device;
-    assert_true(spinlock_held(&blk->virtio.pci.lock));
-    waiting[waiting_count++] = request;
-    return -EINPROGRESS;
-}
-
-static void slow_end(unsigned i, int status)
-{
-    struct block_request *request = waiting[i];
-
-    waiting[i] = waiting[--waiting_count];
-    request->done(request, status);
-}
-
-static void slow_abort(struct block_device *device)
-{
-    (void)device;
-    while (waiting_count)
-        slow_end(0, -EIO);
-}
-
-static void slow_close(struct block_device *device)
-{
-    (void)device;
-    closed = true;
-}
-
-static const struct block_ops slow_ops = {slow_submit, slow_abort, slow_close};
-static struct block_device slow;
-
 /* ---------------------------------------------------------------- the board */
 
 static void plug(struct block_device *device)
@@ -123,12 +88,12 @@ static void plug(struct block_device *device)
 static int setup(void **state)
 {
     const struct boot_file none = {0};
-    struct block_device *disk;
+    struct block_device *ram;
 
     board_setup(state);
     fake_memory_begin();
-    assert_int_equal(block_ram_create(&none, SECTORS * 512ull, frame_owner_support(0), &disk), 0);
-    plug(disk);
+    assert_int_equal(block_ram_create(&none, SECTORS * 512ull, frame_owner_support(0), &ram), 0);
+    plug(ram);
     return 0;
 }
 
@@ -136,21 +101,20 @@ static int setup_slow(void **state)
 {
     board_setup(state);
     fake_memory_begin();
-    waiting_count = 0;
-    closed = false;
-    slow = (struct block_device){.ops = &slow_ops, .name = "slow", .sectors = SECTORS, .depth = 4};
-    plug(&slow);
+    disk = slow_device(SECTORS, 4);
+    plug(&disk);
+    slow.lock = &blk->virtio.pci.lock;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    bool was_slow = blk->disk == &slow;
+    bool was_slow = blk->disk == &disk;
 
     virtio_blk_reset(blk);
     virtio_blk_destroy(blk);
-    assert_int_equal(closed, was_slow);
-    closed = false;
+    assert_int_equal(slow.closed, was_slow);
+    slow.closed = 0;
     assert_int_equal(frame_owned(frame_owner_support(0)), 0);
     return board_teardown(state);
 }
@@ -374,8 +338,8 @@ static void test_slow(void **state)
     for (u16 i = 0; i < 6; i++)
         offer(i, VIRTIO_BLK_T_IN, i, DATA + 512u * i, 512);
     out(NOTIFY, 2, 0);
-    assert_int_equal(waiting_count, 4); /* its depth */
-    assert_int_equal(waiting[3]->sector, 3);
+    assert_int_equal(slow.waiting_count, 4); /* its depth */
+    assert_int_equal(slow.waiting[3]->sector, 3);
     slow_end(2, -EIO);                 /* in any order */
     assert_int_equal(used_count(), 0); /* guest memory is for turns of vCPUs */
     assert_int_equal(answer(2), 0xee);
@@ -383,8 +347,8 @@ static void test_slow(void **state)
     virtio_blk_work(blk, &board.vcpus[1]);
     assert_int_equal(used_count(), 1);
     assert_int_equal(answer(2), VIRTIO_BLK_S_IOERR);
-    assert_int_equal(waiting_count, 4); /* the fifth has gone out */
-    while (waiting_count)
+    assert_int_equal(slow.waiting_count, 4); /* the fifth has gone out */
+    while (slow.waiting_count)
         slow_end(0, 0);
     virtio_blk_work(blk, &board.vcpus[1]);
     assert_int_equal(used_count(), 5);
@@ -429,9 +393,9 @@ static void test_abort(void **state)
     for (u16 i = 0; i < 4; i++)
         offer(i, VIRTIO_BLK_T_OUT, 0, DATA, 512);
     out(NOTIFY, 2, 0);
-    assert_int_equal(waiting_count, 4);
+    assert_int_equal(slow.waiting_count, 4);
     virtio_blk_reset(blk);
-    assert_int_equal(waiting_count, 0);
+    assert_int_equal(slow.waiting_count, 0);
     virtio_blk_work(blk, &board.vcpus[1]);
     assert_int_equal(used_count(), 0);
 }

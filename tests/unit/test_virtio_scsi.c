@@ -3,7 +3,8 @@
  * The CD drives' controller on the board: addresses, buffers cut in any way, commands that end later, a
  * medium that the operator takes while it is read, task management, resets while something goes on.
  */
-// sources: tests/unit/device_fakes.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/run/bus.c
+// sources: tests/unit/slow_device.c tests/unit/device_fakes.c tests/unit/fake_memory.c
+// sources: tests/unit/fake_guest_ram.c hv/run/bus.c
 // sources: hv/run/timer.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c hv/storage/block.c
 // sources: hv/storage/block_ram.c guest/devices/acpi_pm.c guest/devices/calendar.c guest/devices/clock.c
 // sources: guest/devices/ioapic.c guest/devices/lapic.c guest/devices/lapic_base.c
@@ -31,6 +32,7 @@
 #include "tests/unit/device_fakes.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
+#include "tests/unit/slow_device.h"
 
 #define SLOT     3u
 #define BAR      (0xfe000000ull + SLOT * 0x10000)
@@ -48,6 +50,7 @@
 #define COMMANDS 2u
 
 static struct virtio_scsi *scsi;
+static struct block_device disk; /* a medium that takes its time */
 static u8 file[8192];
 static char said[300];
 
@@ -81,45 +84,6 @@ static void alarm_set(u64 ms)
 {
     (void)ms;
 }
-
-/* ---------------------------------------------------------------- a medium that takes its time */
-
-static struct block_request *waiting[8];
-static unsigned waiting_count;
-static unsigned closed;
-
-static int slow_submit(struct block_device *device, struct block_request *request)
-{
-    (void)device;
-    assert_true(spinlock_held(&scsi->virtio.pci.lock));
-    waiting[waiting_count++] = request;
-    return -EINPROGRESS;
-}
-
-static void slow_end(unsigned i, int status)
-{
-    struct block_request *request = waiting[i];
-
-    waiting[i] = waiting[--waiting_count];
-    request->done(request, status);
-}
-
-static void slow_abort(struct block_device *device)
-{
-    (void)device;
-    while (waiting_count)
-        slow_end(0, 0); /* and even says that all was read */
-}
-
-static void slow_close(struct block_device *device)
-{
-    (void)device;
-    assert_int_equal(waiting_count, 0);
-    closed++;
-}
-
-static const struct block_ops slow_ops = {slow_submit, slow_abort, slow_close};
-static struct block_device slow;
 
 /* ---------------------------------------------------------------- the board */
 
@@ -171,15 +135,16 @@ static int setup(void **state)
     fake_memory_begin();
     fake_guest_ram_reset(&board.vm.memory, 64 << 20);
     media_start(&host);
-    waiting_count = closed = 0;
-    slow = (struct block_device){
-        .ops = &slow_ops, .name = "slow", .sectors = 4000, .depth = 2, .read_only = true};
+    disk = slow_device(4000, 2);
+    disk.read_only = true;
+    slow.abort_status = 0; /* it even says that all was read */
     for (u32 i = 0; i < sizeof(file); i++)
         file[i] = (u8)(i >> 11);
     board.config.cdroms[0].file = (struct boot_file){"a.iso", file, sizeof(file)};
     board.config.cdrom_count = 2;
     assert_int_equal(virtio_scsi_create(board.machine, SLOT, why, sizeof(why)), 0);
     scsi = board.machine->scsi;
+    slow.lock = &scsi->virtio.pci.lock;
     port_out(0xcf8, 4, 0x80000000 | SLOT << 11 | PCI_COMMAND);
     port_out(0xcfc, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     begin();
@@ -350,17 +315,17 @@ static void test_failures(void **state)
 static void test_eject_under_reads(void **state)
 {
     (void)state;
-    insert(1, &slow);
+    insert(1, &disk);
     wake_up(1);
     ask(1, test_unit_ready, 0, 0); /* the medium is another one */
     offer(1, 1, read_first, DATA, 2048);
     offer(2, 1, read_first, DATA, 2048);
     offer(3, 1, read_first, DATA, 2048);
     notify(COMMANDS);
-    assert_int_equal(waiting_count, 2);
+    assert_int_equal(slow.waiting_count, 2);
     assert_int_equal(answer(3)->status, SCSI_TASK_SET_FULL); /* of its depth */
     assert_int_equal(eject(1, true), 0);
-    assert_int_equal(closed, 1);
+    assert_int_equal(slow.closed, 1);
     work();
     for (u16 i = 1; i < 3; i++) {
         assert_int_equal(answer(i)->response, VIRTIO_SCSI_S_OK);
@@ -377,17 +342,17 @@ static void test_eject_under_reads(void **state)
 static void test_exchange_under_a_read(void **state)
 {
     static const u8 open_tray[12] = {0x1b, [4] = 2};
-    struct block_device other = slow;
+    struct block_device other = disk;
 
     (void)state;
-    insert(1, &slow);
+    insert(1, &disk);
     wake_up(1);
     ask(1, test_unit_ready, 0, 0);
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     assert_int_equal(ask(1, open_tray, 0, 0), SCSI_GOOD);
     insert(1, &other);
-    assert_int_equal(closed, 1); /* the one that lay there */
+    assert_int_equal(slow.closed, 1); /* the one that lay there */
     work();
     assert_int_equal(answer(1)->sense[2], 6);
     assert_int_equal(answer(1)->sense[12], 0x28);
@@ -412,7 +377,7 @@ static u8 task_answer(u16 n)
 static void test_tasks(void **state)
 {
     (void)state;
-    insert(1, &slow);
+    insert(1, &disk);
     wake_up(1);
     ask(1, test_unit_ready, 0, 0);
     offer(1, 1, read_first, DATA, 2048);
@@ -449,7 +414,7 @@ static void test_tasks(void **state)
 static void test_reset_waits(void **state)
 {
     (void)state;
-    insert(1, &slow);
+    insert(1, &disk);
     wake_up(1);
     ask(1, test_unit_ready, 0, 0);
     offer(1, 1, read_first, DATA, 2048);
@@ -468,7 +433,7 @@ static void test_reset_waits(void **state)
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     virtio_scsi_reset(scsi);
-    assert_int_equal(waiting_count, 0);
+    assert_int_equal(slow.waiting_count, 0);
     assert_int_equal(answer(1)->response, 0xee);
     assert_int_equal(eject(1, false), 0);
 }
