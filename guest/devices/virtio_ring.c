@@ -109,23 +109,17 @@ static const char *chain_walk(const struct virtq *queue, struct guest_memory *me
     return why;
 }
 
-static const char *avail_look(struct virtq *queue, struct guest_memory *memory)
-{
-    if (guest_memory_read_u16(memory, avail_index(queue), &queue->seen))
-        return "has an available ring where no RAM is";
-    if ((u16)(queue->seen - queue->next) > queue->size)
-        return "made more chains available than its queue holds";
-    return NULL;
-}
-
 int virtq_take(struct virtq *queue, struct guest_memory *memory, struct virtq_chain *chain, const char **why)
 {
-    *why = queue->seen == queue->next ? avail_look(queue, memory) : NULL;
-    if (*why)
-        return -EINVAL;
+    *why = "has an available ring where no RAM is";
+    if (queue->seen == queue->next && guest_memory_read_u16(memory, avail_index(queue), &queue->seen))
+        return -EFAULT;
     if (queue->seen == queue->next)
         return 0;
-    *why = "has an available ring where no RAM is";
+    if ((u16)(queue->seen - queue->next) > queue->size) {
+        *why = "made more chains available than its queue holds";
+        return -EINVAL;
+    }
     if (guest_memory_read_u16(memory, avail_entry(queue, queue->next), &chain->head))
         return -EFAULT;
     chain->readable = chain->writable = 0;
@@ -174,7 +168,6 @@ int virtq_show(struct virtq *queue, struct guest_memory *memory, bool *interrupt
 
 int virtq_listen(struct virtq *queue, struct guest_memory *memory, bool *more)
 {
-    u16 index = queue->next;
     int error = 0;
 
     *more = false;
@@ -183,7 +176,7 @@ int virtq_listen(struct virtq *queue, struct guest_memory *memory, bool *more)
     if (error)
         return error;
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    error = guest_memory_read_u16(memory, avail_index(queue), &index);
-    *more = index != queue->next; /* virtq_take will look whether that can be */
+    error = guest_memory_read_u16(memory, avail_index(queue), &queue->seen);
+    *more = queue->seen != queue->next; /* virtq_take goes by what was seen here */
     return error;
 }
