@@ -204,7 +204,7 @@ static void slot_done(struct block_request *request, int status)
     struct virtio_blk *blk = slot->blk;
 
     spinlock_take(lock_of(blk));
-    slot->state = SLOT_ENDED;
+    slot->state = blk->virtio.resetting ? SLOT_FREE : SLOT_ENDED;
     slot->result = status;
     blk->in_progress--;
     if (blk->in_progress == 0)
@@ -226,25 +226,33 @@ static void ends_tell(struct virtio_blk *blk, bool usable)
     }
 }
 
+/* An exit or the beginning of a turn: tell what has ended, begin what is new. */
+static void carry_on(struct virtio_blk *blk)
+{
+    if (blk->work)
+        ends_tell(blk, virtio_is_usable(&blk->virtio, QUEUE));
+    blk->work = false;
+    if (virtio_is_usable(&blk->virtio, QUEUE))
+        serve(blk);
+}
+
 void virtio_blk_work(struct virtio_blk *blk, struct vcpu *vcpu)
 {
     if (!READ_ONCE(blk->work) || READ_ONCE(blk->vcpu) != vcpu)
         return;
     spinlock_take(lock_of(blk));
-    blk->work = false;
-    ends_tell(blk, virtio_is_usable(&blk->virtio, QUEUE));
-    if (virtio_is_usable(&blk->virtio, QUEUE))
-        serve(blk);
+    carry_on(blk);
     spinlock_release(lock_of(blk));
 }
 
+/* What another vCPU was asked to carry on is this one's now. */
 static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
 {
     struct virtio_blk *blk = blk_of(virtio);
 
     (void)queue;
     WRITE_ONCE(blk->vcpu, vcpu);
-    serve(blk);
+    carry_on(blk);
 }
 
 /* What has ended, and was not told, is nobody's any more. */

@@ -339,7 +339,7 @@ static void slot_done(struct block_request *request, int status)
     struct virtio_scsi *scsi = slot->scsi;
 
     spinlock_take(lock_of(scsi));
-    slot->state = SCSI_SLOT_ENDED;
+    slot->state = scsi->virtio.resetting ? SCSI_SLOT_FREE : SCSI_SLOT_ENDED;
     slot->result = status;
     scsi->units[slot->unit].in_progress--;
     scsi->in_progress--;
@@ -366,28 +366,37 @@ static void ends_tell(struct virtio_scsi *scsi, bool usable)
         task_function_end(scsi, VIRTIO_SCSI_S_OK);
 }
 
-void virtio_scsi_work(struct virtio_scsi *scsi, struct vcpu *vcpu)
+/* An exit or the beginning of a turn: tell what has ended, begin what is left. */
+static void carry_on(struct virtio_scsi *scsi)
 {
-    if (!READ_ONCE(scsi->work) || READ_ONCE(scsi->vcpu) != vcpu)
-        return;
-    spinlock_take(lock_of(scsi));
     scsi->work = false;
     ends_tell(scsi, virtio_is_usable(&scsi->virtio, QUEUE_COMMANDS));
     if (virtio_is_usable(&scsi->virtio, QUEUE_CONTROL))
         serve_control(scsi);
     if (virtio_is_usable(&scsi->virtio, QUEUE_COMMANDS))
         serve_commands(scsi);
+}
+
+void virtio_scsi_work(struct virtio_scsi *scsi, struct vcpu *vcpu)
+{
+    if (!READ_ONCE(scsi->work) || READ_ONCE(scsi->vcpu) != vcpu)
+        return;
+    spinlock_take(lock_of(scsi));
+    carry_on(scsi);
     spinlock_release(lock_of(scsi));
 }
 
+/* What another vCPU was asked to carry on is this one's now. */
 static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
 {
     struct virtio_scsi *scsi = scsi_of(virtio);
 
     WRITE_ONCE(scsi->vcpu, vcpu);
-    if (queue == QUEUE_CONTROL)
+    if (scsi->work)
+        carry_on(scsi);
+    else if (queue == QUEUE_CONTROL)
         serve_control(scsi);
-    if (queue == QUEUE_COMMANDS)
+    else if (queue == QUEUE_COMMANDS)
         serve_commands(scsi);
 }
 

@@ -134,9 +134,9 @@ static u8 status(void)
     return (u8)in(COMMON + VIRTIO_PCI_COMMON_STATUS, 1);
 }
 
-static void begin(u64 features)
+/* From a reset on. */
+static void go_on(u64 features)
 {
-    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
     assert_int_equal(status(), 0);
     out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 3);
     for (u32 i = 0; i < 2; i++) {
@@ -153,6 +153,12 @@ static void begin(u64 features)
     out(COMMON + VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
     out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 15);
     assert_int_equal(status(), 15);
+}
+
+static void begin(u64 features)
+{
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    go_on(features);
 }
 
 static u16 used_count(void)
@@ -385,6 +391,38 @@ static void test_reset_waits(void **state)
     assert_int_equal(answer(0), 0);
 }
 
+/* A driver that begins anew before the vCPU that notified has had a turn hears nothing of its last life. */
+static void test_reset_forgets(void **state)
+{
+    (void)state;
+    begin(ALL);
+    offer(0, VIRTIO_BLK_T_IN, 0, DATA, 512);
+    out(NOTIFY, 2, 0);
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    slow_end(0, 0);
+    go_on(ALL);
+    virtio_blk_work(blk, &board.vcpus[1]);
+    assert_int_equal(used_count(), 0);
+    assert_int_equal(answer(0), 0);
+    for (u16 i = 0; i < 4; i++)
+        offer(i, VIRTIO_BLK_T_IN, 0, DATA, 512);
+    out(NOTIFY, 2, 0);
+    assert_int_equal(slow.waiting_count, 4);
+}
+
+/* What has ended waits for a turn of the vCPU that notified last; then another one notifies. */
+static void test_another_notifies(void **state)
+{
+    (void)state;
+    begin(ALL);
+    offer(0, VIRTIO_BLK_T_IN, 0, DATA, 512);
+    out(NOTIFY, 2, 0);
+    slow_end(0, 0);
+    mmio_bus_write(&board.vm.mmio, &board.vcpus[0], NOTIFY, 2, 0);
+    virtio_blk_work(blk, &board.vcpus[1]);
+    assert_int_equal(used_count(), 1);
+}
+
 /* The machine's reset does not wait: the drive ends everything at once. */
 static void test_abort(void **state)
 {
@@ -492,6 +530,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_discard_takes_a_share, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slow, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_reset_waits, setup_slow, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_forgets, setup_slow, teardown),
+        cmocka_unit_test_setup_teardown(test_another_notifies, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_abort, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line, setup, teardown),

@@ -102,11 +102,12 @@ static u8 status(void)
     return (u8)mmio_bus_read(&board.vm.mmio, &board.vcpus[1], COMMON + VIRTIO_PCI_COMMON_STATUS, 1);
 }
 
-static void begin(void)
+/* From a reset on. */
+static void go_on(void)
 {
     const u64 features = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC);
 
-    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    assert_int_equal(status(), 0);
     out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 3);
     for (u32 i = 0; i < 2; i++) {
         out(COMMON + VIRTIO_PCI_COMMON_GFSELECT, 4, i);
@@ -124,6 +125,12 @@ static void begin(void)
     }
     out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 15);
     assert_int_equal(status(), 15);
+}
+
+static void begin(void)
+{
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    go_on();
 }
 
 static int setup(void **state)
@@ -410,6 +417,41 @@ static void test_tasks(void **state)
     assert_int_equal(eject(1, true), 0);
 }
 
+/* A driver that begins anew before the vCPU that notified has had a turn hears nothing of its last life. */
+static void test_reset_forgets(void **state)
+{
+    (void)state;
+    insert(1, &disk);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    slow_end(0, 0);
+    go_on();
+    work();
+    assert_int_equal(used_count(COMMANDS), 0);
+    assert_int_equal(answer(1)->response, 0xee);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_GOOD);
+    assert_int_equal(eject(1, false), 0);
+}
+
+/* What has ended waits for a turn of the vCPU that notified last; then another one notifies. */
+static void test_another_notifies(void **state)
+{
+    (void)state;
+    insert(1, &disk);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    slow_end(0, 0);
+    mmio_bus_write(&board.vm.mmio, &board.vcpus[0], NOTIFY, 2, CONTROL);
+    work();
+    assert_int_equal(answer(1)->response, VIRTIO_SCSI_S_OK);
+    assert_int_equal(eject(1, false), 0);
+}
+
 /* The driver's reset ends when the medium has ended; nothing is written meanwhile. */
 static void test_reset_waits(void **state)
 {
@@ -449,6 +491,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_exchange_under_a_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tasks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_forgets, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_notifies, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("virtio_scsi", tests, NULL, NULL);
