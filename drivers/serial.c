@@ -212,6 +212,8 @@ static void log_write(struct log_sink *sink, const char *text, size_t size, bool
     (void)sink;
     if (panicking) {
         transmit_patiently();
+        if (spinlock_is_taken(&line.lock))
+            line.last = 0; /* unknown: its holder may be stopped for ever between a byte and the note of it */
         put_log(text, size);
         transmit_patiently();
         return;

@@ -54,10 +54,10 @@ NORETURN static void die(const char *words)
     }
     if (hooks.dump)
         hooks.dump();
-    describe_place(place, sizeof(place));
-    log_error("panic: %s%s", words, place);
     if (hooks.stop)
         hooks.stop();
+    describe_place(place, sizeof(place));
+    log_error("panic: %s%s", words, place);
     halt_for_ever();
 }
 

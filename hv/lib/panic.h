@@ -29,13 +29,13 @@ NORETURN void panic_at(const char *file, int line, const char *format, ...) PRIN
  * Hooks that higher floors fill in at boot; each may be NULL.
  *   dump    back trace and machine state, from the frame pointer of the caller
  *   served  one line about the vCPU that this CPU was serving, written into text; returns false for none
- *   stop    stop the other CPUs and end this one
+ *   stop    stop the other CPUs: nobody's output follows the panic line
  *   cpu     number of this CPU, for the panic line
  */
 struct panic_hooks {
     void (*dump)(void);
     bool (*served)(char *text, size_t size);
-    NORETURN void (*stop)(void);
+    void (*stop)(void);
     u32 (*cpu)(void);
 };
 void panic_hooks_set(const struct panic_hooks *hooks);

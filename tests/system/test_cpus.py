@@ -98,16 +98,18 @@ def flags_at_rest(lintel):
 
 
 def test_a_panic_stops_every_cpu(watched):  # noqa: F811
-    """CPU 1 jumps into data while CPU 0 is in a guest: both end in HLT, interrupts off, and not one word follows."""
+    """CPU 1 jumps into data while CPU 0 is in a guest that prints: both end in HLT, interrupts off, and not one word follows."""
     machine, lintel = watched({'vm spin': {**SPIN, 'cpus': '0'}, 'vm web': {**TINY, 'cpus': '1'}}, cpus=2)
     while lintel.run_to('svm_enter_guest') and cpu_of(lintel) != 1:
         pass
     lintel.set(rip=lintel.symbols['sched_cpus'])
     lintel.run_to('exception_stop_cpus')
     assert cpu_of(lintel) == 1
+    lintel.go()
     machine.expect(r'\[lintel\] panic: page fault: executing [^\r\n]* \(CPU 1, serving VM web, vCPU 0\)\r\n')
     os.kill(machine.child.pid, signal.SIGSTOP)    # the tool would end the emulator soon after that line
     try:
+        lintel.stop()
         resting = flags_at_rest(lintel)
     finally:
         os.kill(machine.child.pid, signal.SIGCONT)    # or it could not be told to end the emulator

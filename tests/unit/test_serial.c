@@ -291,6 +291,18 @@ static void test_a_panic_waits_for_no_lock(void **state)
     assert_string_equal(sent(), "\r\n[lintel] panic: x\r\n");
 }
 
+/* The CPU that has the lock stopped behind the byte, and before the note of it. */
+static void test_a_panic_begins_its_line(void **state)
+{
+    (void)state;
+    assert_int_equal(serial_take_interrupts(&acpi, 7), 0);
+    say("x\n");
+    sent();
+    spinlock_take(&line.lock);
+    sink->write(sink, "[lintel] panic: x\n", 18, true);
+    assert_string_equal(sent(), "\r\n[lintel] panic: x\r\n");
+}
+
 /* An emulator may not get the CPU for a while: the last line must come out all the same, and be the last. */
 static void test_last_words_outlast_a_pause(void **state)
 {
@@ -365,6 +377,7 @@ int main(void)
         TEST(test_a_stuck_line_loses_the_oldest_and_says_so),
         TEST(test_a_guest_byte_tells_of_lost_ones_first),
         TEST(test_a_panic_waits_for_no_lock),
+        TEST(test_a_panic_begins_its_line),
         TEST(test_last_words_outlast_a_pause),
         TEST(test_patience_ends),
         TEST(test_input),

@@ -15,6 +15,7 @@
 #include "arch/x86/machine/image.h"
 #include "arch/x86/machine/lapic.h"
 #include "arch/x86/machine/paging.h"
+#include "arch/x86/machine/tsc.h"
 #include "hv/lib/lock.h"
 #include "hv/lib/log.h"
 #include "hv/lib/panic.h"
@@ -22,6 +23,7 @@
 #define VECTORS                256
 #define VECTOR_FIRST_INTERRUPT 0x20
 #define EXCEPTION_STUB_SIZE    8
+#define STOP_US                1000000u /* for other CPUs to hear of a panic */
 #define GATE_INTERRUPT         0x8e /* present, ring 0, 64-bit interrupt gate */
 
 /* AMD APM 2, 4.8.4. */
@@ -55,6 +57,7 @@ static u8 device_vector_next = HOST_VECTOR_DEVICE;
 u64 exception_nmis;
 static u64 unexpected_interrupts;
 static bool stop_requested; /* a panic: the next NMI is the end of each other CPU */
+static u32 stopped;
 
 extern const u8 exception_stubs[];
 void exception_handle(struct exception_frame *frame);
@@ -153,8 +156,10 @@ static void interrupt_handle(u8 vector)
 
 static void nmi_handle(void)
 {
-    if (READ_ONCE(stop_requested))
+    if (READ_ONCE(stop_requested)) {
+        __atomic_fetch_add(&stopped, 1, __ATOMIC_RELAXED);
         cpu_halt_for_ever();
+    }
     __atomic_fetch_add(&exception_nmis, 1, __ATOMIC_RELAXED);
 }
 
@@ -187,10 +192,16 @@ void exception_handle(struct exception_frame *frame)
 
 void exception_stop_cpus(void)
 {
+    u64 begun = read_tsc();
+    u32 others = 0;
+
     WRITE_ONCE(stop_requested, true);
     for (u32 i = 0; i < cpu_count; i++) {
-        if (cpus[i].online && &cpus[i] != cpu_this())
-            lapic_send_nmi(cpus[i].apic_id);
+        if (!cpus[i].online || &cpus[i] == cpu_this())
+            continue;
+        lapic_send_nmi(cpus[i].apic_id);
+        others++;
     }
-    cpu_halt_for_ever();
+    while (__atomic_load_n(&stopped, __ATOMIC_RELAXED) < others && read_tsc() - begun < tsc_from_us(STOP_US))
+        cpu_pause();
 }

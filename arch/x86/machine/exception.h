@@ -50,10 +50,10 @@ void exception_use_stacks(bool use);
 void interrupt_set_handler(u8 vector, interrupt_handler_fn handler, void *context);
 /*
  * For panic_hooks: exception_dump_trace says where this CPU is (registers when an exception led here, then
- * the back trace); exception_stop_cpus stops all other CPUs by NMI and then this one.
+ * the back trace); exception_stop_cpus stops all other CPUs by NMI, and waits until they stand.
  */
 void exception_dump_trace(void);
-NORETURN void exception_stop_cpus(void);
+void exception_stop_cpus(void);
 
 /* NMIs that came without a reason lintel knows; they are counted and ignored. */
 extern u64 exception_nmis;
