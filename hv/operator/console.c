@@ -45,6 +45,7 @@ static struct {
     struct console *last;             /* where Ctrl-] at the prompt leads back to */
     bool prompting; /* the prompt was asked for; false at boot until the first console comes */
     bool lost;      /* the log wrote over the prompt since it was shown; set without the lock */
+    bool busy;      /* a finished line is at work, and console_prompt follows: no prompt before that */
     struct line_editor editor;
     void (*run)(const char *line);
 } line = {.lock = SPINLOCK_INIT(RANK_CONSOLE), .devices = LIST_INIT(line.devices)};
@@ -263,12 +264,13 @@ static bool prompt_input(u8 byte, char *finished)
             focus_set(line.last);
         return false;
     }
-    if (READ_ONCE(line.lost))
+    if (READ_ONCE(line.lost) && !line.busy)
         prompt_show();
     key = line_editor_key(&line.editor, byte, devices_write);
     if (key == LINE_DONE && line.editor.length && line.run) {
         memcpy(finished, line.editor.text, LINE_MAX + 1);
         line_editor_clear(&line.editor);
+        line.busy = true;
         return true;
     }
     if (key != LINE_OPEN) {
@@ -346,6 +348,7 @@ bool console_at_prompt(void)
 void console_prompt(void)
 {
     spinlock_take(&line.lock);
+    line.busy = false;
     if (!line.focus)
         prompt_show();
     spinlock_release(&line.lock);
@@ -359,7 +362,7 @@ void console_prompt_lost(void)
 void console_prompt_again(void)
 {
     spinlock_take(&line.lock);
-    if (!line.focus && line.prompting && READ_ONCE(line.lost))
+    if (!line.focus && line.prompting && !line.busy && READ_ONCE(line.lost))
         prompt_show();
     spinlock_release(&line.lock);
 }

@@ -322,6 +322,22 @@ static void test_prompt_comes_back(void **state)
     expect("");
 }
 
+/* Who enters a line sees the log's words, then what the line says, and only then a prompt. */
+static void test_no_prompt_before_the_answer(void **state)
+{
+    (void)state;
+    type("vm list\r");
+    console_prompt_lost();
+    console_prompt_again();
+    type("st");
+    console_printf("answer\n");
+    console_prompt();
+    expect("vm list\r\nstanswer\r\nlintel> st");
+    console_prompt_lost();
+    console_prompt_again();
+    expect("lintel> st");
+}
+
 /* Lines of the log decide what a run was worth: no guest may print one, whole or in pieces, at any column. */
 static void test_forged_log(void **state)
 {
@@ -362,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup(test_history, setup),
         cmocka_unit_test_setup(test_prompt_keeps_line, setup),
         cmocka_unit_test_setup(test_prompt_comes_back, setup),
+        cmocka_unit_test_setup(test_no_prompt_before_the_answer, setup),
         cmocka_unit_test_setup(test_forged_log, setup),
     };
 
