@@ -135,6 +135,15 @@ static int disks_init(struct machine *m, char *why, size_t size)
     return error;
 }
 
+static int virtio_init_others(struct machine *m, char *why, size_t size)
+{
+    int error = m->vm->config->virtio_rng ? virtio_rng_create(m, MACHINE_RNG_SLOT, &m->rng) : 0;
+
+    if (error)
+        snprintf(why, size, "no memory is left for its devices");
+    return error;
+}
+
 /* They alone touch guest memory on their own. */
 static void machine_quiet(struct vm *vm)
 {
@@ -144,6 +153,8 @@ static void machine_quiet(struct vm *vm)
         virtio_blk_reset(m->disks[i]);
     if (m->scsi)
         virtio_scsi_reset(m->scsi);
+    if (m->rng)
+        virtio_rng_reset(m->rng);
 }
 
 static void machine_device_work(struct vcpu *vcpu)
@@ -154,6 +165,8 @@ static void machine_device_work(struct vcpu *vcpu)
         virtio_blk_work(m->disks[i], vcpu);
     if (m->scsi)
         virtio_scsi_work(m->scsi, vcpu);
+    if (m->rng)
+        virtio_rng_work(m->rng, vcpu);
 }
 
 /* As after power-on, but for what machine_quiet has done; also stops every timer. */
@@ -257,6 +270,8 @@ static void machine_destroy(struct vm *vm)
         virtio_blk_destroy(m->disks[i]);
     if (m->scsi)
         virtio_scsi_destroy(m->scsi);
+    if (m->rng)
+        virtio_rng_destroy(m->rng);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;
@@ -282,6 +297,8 @@ static int machine_create(struct vm *vm, char *why, size_t size)
     assert(!error); /* the buses were empty: only two devices of ours could be in each other's way */
     clocks_start(m);
     error = disks_init(m, why, size);
+    if (!error)
+        error = virtio_init_others(m, why, size);
     if (!error)
         error = machine_begin(m, why, size);
     if (error)

@@ -55,8 +55,8 @@ static const struct kept kept_vcpu[] = {
     KEPT_TIMER(machine_vcpu, lapic.timer),
 };
 
-/* What is on the disk, or which medium is in, stays, too, and is not looked at. */
-static const struct kept kept_disk[] = {
+/* A device on the PCI bus begins with it. */
+static const struct kept kept_virtio[] = {
     KEPT(virtio, pci.lock, "counts who has taken it"),
     KEPT(virtio, log_limit, "what was said of it of late"),
 };
@@ -66,15 +66,26 @@ static const struct kept kept_snapshot[] = {
 };
 /* clang-format on */
 
+/*
+ * A device on the PCI bus. What is on a disk, or which medium is in, stays, too, and is not looked at: of
+ * those only the virtio part.
+ */
+struct device {
+    const char *what;
+    const void *at;
+    u64 bytes;
+};
+#define DEVICES_MOST (VM_DISKS_MAX + 2)
+
 struct reset_proof {
     struct mmio_bus mmio;
     u64 ram;
     u32 requests[VM_VCPUS_MAX];
     struct vcpu_apic apic[VM_VCPUS_MAX];
-    u8 *machine;          /* the bytes of struct machine */
-    u8 *snapshots;        /* one behind the other */
-    u8 *pages;            /* of the local APICs, where CPUs have them */
-    struct virtio *disks; /* and behind them the CD drives' controller */
+    u8 *machine;                 /* the bytes of struct machine */
+    u8 *snapshots;               /* one behind the other */
+    u8 *pages;                   /* of the local APICs, where CPUs have them */
+    void *devices[DEVICES_MOST]; /* in the order of devices_list */
 };
 
 /* Compared so far, or the first difference. */
@@ -141,20 +152,32 @@ static u64 snapshots_size(const struct machine *m)
     return (m->vm->vcpu_count + 1) * ALIGN_UP(vcpu_snapshot_bytes(), 64); /* one more to compare with */
 }
 
+static u32 devices_list(const struct machine *m, struct device *list)
+{
+    u32 count = 0;
+
+    for (u32 i = 0; i < m->disk_count; i++)
+        list[count++] = (struct device){"a disk", &m->disks[i]->virtio, sizeof(struct virtio)};
+    if (m->scsi)
+        list[count++] = (struct device){"the CD drives' controller", &m->scsi->virtio, sizeof(struct virtio)};
+    if (m->rng)
+        list[count++] = (struct device){"the random number generator", m->rng, sizeof(*m->rng)};
+    return count;
+}
+
 void reset_proof_begin(struct machine *m)
 {
     struct reset_proof *proof = keep(m, NULL, sizeof(*proof));
+    struct device devices[DEVICES_MOST];
+    u32 device_count = devices_list(m, devices);
     struct vm *vm = m->vm;
 
     proof->mmio = vm->mmio;
     proof->ram = guest_memory_digest(&vm->memory);
     proof->snapshots = keep(m, NULL, snapshots_size(m));
     proof->pages = keep(m, NULL, vm->vcpu_count * PAGE_SIZE);
-    proof->disks = keep(m, NULL, (m->disk_count + 1) * sizeof(struct virtio));
-    for (u32 i = 0; i < m->disk_count; i++)
-        proof->disks[i] = m->disks[i]->virtio;
-    if (m->scsi)
-        proof->disks[m->disk_count] = m->scsi->virtio;
+    for (u32 i = 0; i < device_count; i++)
+        proof->devices[i] = keep(m, devices[i].at, devices[i].bytes);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         const struct vcpu *vcpu = vm->vcpus[i];
 
@@ -171,11 +194,14 @@ void reset_proof_begin(struct machine *m)
 void reset_proof_end(struct machine *m)
 {
     struct reset_proof *proof = m->proof;
+    struct device devices[DEVICES_MOST];
+    u32 device_count = devices_list(m, devices);
 
     if (!proof)
         return;
     drop(m, proof->machine, machine_size(m));
-    drop(m, proof->disks, (m->disk_count + 1) * sizeof(struct virtio));
+    for (u32 i = 0; i < device_count; i++)
+        drop(m, proof->devices[i], devices[i].bytes);
     drop(m, proof->pages, m->vm->vcpu_count * PAGE_SIZE);
     drop(m, proof->snapshots, snapshots_size(m));
     drop(m, proof, sizeof(*proof));
@@ -205,17 +231,16 @@ void reset_proof_check(struct machine *m)
 {
     const struct reset_proof *proof = m->proof;
     struct comparison c = {.vcpu = VM_VCPUS_MAX};
+    struct device devices[DEVICES_MOST];
+    u32 device_count = devices_list(m, devices);
     struct vm *vm = m->vm;
 
     COMPARE(&c, "the machine", VM_VCPUS_MAX, proof->machine, m, sizeof(*m), kept_machine);
     for (u32 i = 0; i < vm->vcpu_count; i++)
         vcpu_compare(&c, proof, m, i);
-    for (u32 i = 0; i < m->disk_count; i++)
-        COMPARE(&c, "a disk", VM_VCPUS_MAX, &proof->disks[i], &m->disks[i]->virtio, sizeof(struct virtio),
-                kept_disk);
-    if (m->scsi)
-        COMPARE(&c, "the CD drives' controller", VM_VCPUS_MAX, &proof->disks[m->disk_count], &m->scsi->virtio,
-                sizeof(struct virtio), kept_disk);
+    for (u32 i = 0; i < device_count; i++)
+        COMPARE(&c, devices[i].what, VM_VCPUS_MAX, proof->devices[i], devices[i].at, devices[i].bytes,
+                kept_virtio);
     compare(&c, "the map of devices", VM_VCPUS_MAX, &proof->mmio, &vm->mmio, sizeof(vm->mmio), NULL, 0);
     if (c.differs && c.vcpu != VM_VCPUS_MAX)
         log_error("VM %s: after the reset it is not as new: %s of vCPU %u, byte %#llx", vm->name, c.what,

@@ -80,15 +80,24 @@ static void interrupt(struct virtio *virtio, u16 vector, u8 reason)
     line_update(virtio);
 }
 
-void virtio_fail(struct virtio *virtio, const char *why)
+static void stop(struct virtio *virtio, const char *what, const char *why)
 {
     if (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
         return;
     if (log_limit_pass(&virtio->log_limit, device_now(), FAILURES_TOLD_IN_MS * tsc_khz, FAILURES_TOLD))
-        log_warning("VM %s: %s waits for a reset: its driver %s", virtio->pci.machine->vm->name, virtio->name,
-                    why);
+        log_warning("VM %s: %s %s %s", virtio->pci.machine->vm->name, virtio->name, what, why);
     virtio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     interrupt(virtio, virtio->config_vector, VIRTIO_PCI_ISR_CONFIG);
+}
+
+void virtio_fail(struct virtio *virtio, const char *why)
+{
+    stop(virtio, "waits for a reset: its driver", why);
+}
+
+void virtio_break(struct virtio *virtio, const char *why)
+{
+    stop(virtio, "waits for a reset:", why);
 }
 
 /* ---------------------------------------------------------------- queues */
@@ -129,6 +138,13 @@ void virtio_show(struct virtio *virtio, unsigned queue)
         virtio_fail(virtio, "has a ring where no RAM is");
     else if (wanted)
         interrupt(virtio, virtq->vector, ISR_QUEUE);
+}
+
+void virtio_work_want(struct virtio_worker *worker)
+{
+    worker->work = true;
+    if (worker->vcpu)
+        vcpu_wake(worker->vcpu, REQUEST_DEVICE);
 }
 
 static void notify(struct virtio *virtio, struct vcpu *vcpu, u32 offset)
@@ -427,14 +443,16 @@ static void capability_write(struct virtio *virtio, unsigned at, unsigned next, 
 static void capabilities_write(struct virtio *virtio)
 {
     struct pci_device *pci = &virtio->pci;
+    unsigned behind_isr = virtio->config_size ? CAP_DEVICE : CAP_NOTIFY; /* no empty structure (4.1.4.6) */
 
     pci->config[PCI_STATUS] |= PCI_STATUS_CAP_LIST;
     pci->config[PCI_CAPABILITY_LIST] = CAP_MSIX;
     msix_init(&virtio->msix, pci, CAP_MSIX, CAP_COMMON, virtio->ops->queue_count + 1, BAR_TABLE, BAR_PENDING);
     capability_write(virtio, CAP_COMMON, CAP_ISR, VIRTIO_PCI_CAP_COMMON_CFG, BAR_COMMON, COMMON_SIZE);
-    capability_write(virtio, CAP_ISR, CAP_DEVICE, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, ISR_SIZE);
-    capability_write(virtio, CAP_DEVICE, CAP_NOTIFY, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
-                     virtio->config_size);
+    capability_write(virtio, CAP_ISR, behind_isr, VIRTIO_PCI_CAP_ISR_CFG, BAR_ISR, ISR_SIZE);
+    if (virtio->config_size)
+        capability_write(virtio, CAP_DEVICE, CAP_NOTIFY, VIRTIO_PCI_CAP_DEVICE_CFG, BAR_DEVICE,
+                         virtio->config_size);
     capability_write(virtio, CAP_NOTIFY, CAP_WINDOW, VIRTIO_PCI_CAP_NOTIFY_CFG, BAR_NOTIFY,
                      NOTIFY_STEP * virtio->ops->queue_count);
     pci_config_set(pci, CAP_NOTIFY + VIRTIO_PCI_NOTIFY_CAP_MULT, 4, NOTIFY_STEP);

@@ -15,6 +15,15 @@
 
 struct virtio;
 
+/*
+ * What is left to do in guest memory is done in turns of a vCPU: of the one that notified the device last.
+ * The device's lock, but for the look whether there is anything.
+ */
+struct virtio_worker {
+    struct vcpu *vcpu;
+    bool work; /* there is some */
+};
+
 struct virtio_ops {
     u16 type;        /* VIRTIO_ID_* */
     u16 class;       /* PCI's */
@@ -31,7 +40,7 @@ struct virtio {
     const struct virtio_ops *ops;
     const char *name;   /* for messages */
     const void *config; /* what the device's own registers hold; read only */
-    u32 config_size;
+    u32 config_size;    /* 0: it has none */
     struct msix msix;
     u64 offered, accepted;               /* features */
     u32 offered_select, accepted_select; /* which half of them the registers show */
@@ -57,6 +66,16 @@ bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chai
 void virtio_show(struct virtio *virtio, unsigned queue);
 /* The driver broke the rules: "its driver `why`". No queue is served any more until it resets the device. */
 void virtio_fail(struct virtio *virtio, const char *why);
+/* The device itself can't go on: "`why`"; else as virtio_fail. */
+void virtio_break(struct virtio *virtio, const char *why);
+
+/* Something is left to do: REQUEST_DEVICE for its vCPU. Any CPU, the device's lock held. */
+void virtio_work_want(struct virtio_worker *worker);
+/* Is it this vCPU that has something to do? Without a lock; the answer may be old. */
+static inline bool virtio_work_is_for(const struct virtio_worker *worker, const struct vcpu *vcpu)
+{
+    return READ_ONCE(worker->work) && READ_ONCE(worker->vcpu) == vcpu;
+}
 
 static inline bool virtio_has(const struct virtio *virtio, unsigned feature)
 {

@@ -168,14 +168,6 @@ static struct virtio_blk_slot *slot_free(struct virtio_blk *blk)
 
 /* ---------------------------------------------------------------- the queue */
 
-/* Something is left to do in guest memory. Any CPU. */
-static void work_want(struct virtio_blk *blk)
-{
-    blk->work = true;
-    if (blk->vcpu)
-        vcpu_wake(blk->vcpu, REQUEST_DEVICE);
-}
-
 static void serve(struct virtio_blk *blk)
 {
     u64 bytes = 0;
@@ -194,7 +186,7 @@ static void serve(struct virtio_blk *blk)
         return;
     virtio_show(&blk->virtio, QUEUE);
     if (more)
-        work_want(blk);
+        virtio_work_want(&blk->worker);
 }
 
 /* The drive is done with it; the guest is told by virtio_blk_work. */
@@ -209,7 +201,7 @@ static void slot_done(struct block_request *request, int status)
     blk->in_progress--;
     if (blk->in_progress == 0)
         virtio_reset_end(&blk->virtio);
-    work_want(blk);
+    virtio_work_want(&blk->worker);
     spinlock_release(lock_of(blk));
 }
 
@@ -229,16 +221,16 @@ static void ends_tell(struct virtio_blk *blk, bool usable)
 /* An exit or the beginning of a turn: tell what has ended, begin what is new. */
 static void carry_on(struct virtio_blk *blk)
 {
-    if (blk->work)
+    if (blk->worker.work)
         ends_tell(blk, virtio_is_usable(&blk->virtio, QUEUE));
-    blk->work = false;
+    blk->worker.work = false;
     if (virtio_is_usable(&blk->virtio, QUEUE))
         serve(blk);
 }
 
 void virtio_blk_work(struct virtio_blk *blk, struct vcpu *vcpu)
 {
-    if (!READ_ONCE(blk->work) || READ_ONCE(blk->vcpu) != vcpu)
+    if (!virtio_work_is_for(&blk->worker, vcpu))
         return;
     spinlock_take(lock_of(blk));
     carry_on(blk);
@@ -251,7 +243,7 @@ static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
     struct virtio_blk *blk = blk_of(virtio);
 
     (void)queue;
-    WRITE_ONCE(blk->vcpu, vcpu);
+    WRITE_ONCE(blk->worker.vcpu, vcpu);
     carry_on(blk);
 }
 
@@ -328,7 +320,7 @@ void virtio_blk_reset(struct virtio_blk *blk)
     block_abort(blk->disk);
     spinlock_take(lock_of(blk));
     ends_tell(blk, false);
-    blk->work = false;
+    blk->worker.work = false;
     virtio_power_on(&blk->virtio);
     spinlock_release(lock_of(blk));
 }

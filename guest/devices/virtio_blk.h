@@ -29,8 +29,7 @@ struct virtio_blk {
     struct block_device *disk;
     struct virtio_blk_config config;
     char name[VIRTIO_BLK_ID_BYTES]; /* "disk0" */
-    struct vcpu *vcpu;              /* the one that notified it last: its turns carry on what is left to do */
-    bool work;                      /* there is some */
+    struct virtio_worker worker;
     u32 in_progress;                /* slots, at the block_device */
     struct virtio_blk_slot slots[]; /* disk->depth */
 };

@@ -287,14 +287,6 @@ static void control_begin(struct virtio_scsi *scsi)
 
 /* ---------------------------------------------------------------- the queues */
 
-/* Something is left to do in guest memory. Any CPU. */
-static void work_want(struct virtio_scsi *scsi)
-{
-    scsi->work = true;
-    if (scsi->vcpu)
-        vcpu_wake(scsi->vcpu, REQUEST_DEVICE);
-}
-
 static void serve_control(struct virtio_scsi *scsi)
 {
     u32 requests = 0;
@@ -308,7 +300,7 @@ static void serve_control(struct virtio_scsi *scsi)
         return;
     virtio_show(&scsi->virtio, QUEUE_CONTROL);
     if (requests == SHARE_REQUESTS)
-        work_want(scsi);
+        virtio_work_want(&scsi->worker);
 }
 
 static void serve_commands(struct virtio_scsi *scsi)
@@ -329,7 +321,7 @@ static void serve_commands(struct virtio_scsi *scsi)
         return;
     virtio_show(&scsi->virtio, QUEUE_COMMANDS);
     if (more)
-        work_want(scsi);
+        virtio_work_want(&scsi->worker);
 }
 
 /* The medium is done with it; the guest is told by virtio_scsi_work. */
@@ -345,7 +337,7 @@ static void slot_done(struct block_request *request, int status)
     scsi->in_progress--;
     if (scsi->in_progress == 0)
         virtio_reset_end(&scsi->virtio);
-    work_want(scsi);
+    virtio_work_want(&scsi->worker);
     spinlock_release(lock_of(scsi));
 }
 
@@ -369,7 +361,7 @@ static void ends_tell(struct virtio_scsi *scsi, bool usable)
 /* An exit or the beginning of a turn: tell what has ended, begin what is left. */
 static void carry_on(struct virtio_scsi *scsi)
 {
-    scsi->work = false;
+    scsi->worker.work = false;
     ends_tell(scsi, virtio_is_usable(&scsi->virtio, QUEUE_COMMANDS));
     if (virtio_is_usable(&scsi->virtio, QUEUE_CONTROL))
         serve_control(scsi);
@@ -379,7 +371,7 @@ static void carry_on(struct virtio_scsi *scsi)
 
 void virtio_scsi_work(struct virtio_scsi *scsi, struct vcpu *vcpu)
 {
-    if (!READ_ONCE(scsi->work) || READ_ONCE(scsi->vcpu) != vcpu)
+    if (!virtio_work_is_for(&scsi->worker, vcpu))
         return;
     spinlock_take(lock_of(scsi));
     carry_on(scsi);
@@ -391,8 +383,8 @@ static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
 {
     struct virtio_scsi *scsi = scsi_of(virtio);
 
-    WRITE_ONCE(scsi->vcpu, vcpu);
-    if (scsi->work)
+    WRITE_ONCE(scsi->worker.vcpu, vcpu);
+    if (scsi->worker.work)
         carry_on(scsi);
     else if (queue == QUEUE_CONTROL)
         serve_control(scsi);
@@ -556,7 +548,7 @@ void virtio_scsi_reset(struct virtio_scsi *scsi)
             block_abort(scsi->units[i].cd.medium);
     spinlock_take(lock_of(scsi));
     ends_tell(scsi, false);
-    scsi->work = false;
+    scsi->worker.work = false;
     virtio_power_on(&scsi->virtio);
     for (u32 i = 0; i < scsi->unit_count; i++)
         scsi_cd_reset(&scsi->units[i].cd);

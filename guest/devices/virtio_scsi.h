@@ -40,8 +40,7 @@ struct virtio_scsi_unit {
 struct virtio_scsi {
     struct virtio virtio;
     struct virtio_scsi_config config;
-    struct vcpu *vcpu;          /* the one that notified it last: its turns carry on what is left to do */
-    bool work;                  /* there is some */
+    struct virtio_worker worker;
     u32 in_progress;            /* slots, of all drives */
     bool answering;             /* a task management function waits until what it aborts has ended */
     struct virtq_chain control; /* its chain */

@@ -337,6 +337,11 @@ static void store_cdrom(struct target *to, const struct config_value *value)
     disk_set(&to->vm->cdroms[to->vm->cdrom_count++], value);
 }
 
+static void store_virtio_rng(struct target *to, const struct config_value *value)
+{
+    to->vm->virtio_rng = value->number;
+}
+
 static void store_memory(struct target *to, const struct config_value *value)
 {
     to->vm->memory = value->number;
@@ -430,6 +435,7 @@ static const struct {
     {"disk", store_disk},
     {"write", store_write},
     {"cdrom", store_cdrom},
+    {"virtio.rng", store_virtio_rng},
     {"memory", store_memory},
     {"balloon.min", store_balloon_min},
     {"balloon.max", store_balloon_max},

@@ -15,7 +15,8 @@
 // sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
-// sources: guest/devices/virtio_scsi.c hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
+// sources: guest/devices/virtio_scsi.c guest/devices/virtio_rng.c
+// sources: hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +27,7 @@
 #include <cmocka.h>
 
 #include "arch/x86/machine/fpu.h"
+#include "arch/x86/machine/random.h"
 #include "guest/load/acpi_tables.h"
 #include "guest/load/load.h"
 #include "guest/load/mp_table.h"
@@ -165,6 +167,17 @@ void memory_free(void *at, u64 bytes, frame_owner_t owner)
     free(at);
 }
 
+bool random_available(void)
+{
+    return true;
+}
+
+bool random_word(u64 *word)
+{
+    *word = 0x5a5a5a5a5a5a5a5aull;
+    return true;
+}
+
 void sched_pass_all(void)
 {
 }
@@ -250,6 +263,7 @@ static int setup(void **state)
     board.config.vcpus = BOARD_VCPUS;
     board.config.vcpus_on = 1;
     board.config.memory = RAM;
+    board.config.virtio_rng = true;
     vm->boot_vcpu = vm->vcpus[0];
     for (u32 i = 0; i < BOARD_VCPUS; i++) {
         spinlock_init(&vm->vcpus[i]->power.lock, RANK_POWER);
@@ -279,6 +293,7 @@ static void reset(void)
 
     said[0] = 0;
     proved = 0;
+    guest_machine_ops.quiet(vm);
     fake_guest_ram_reset(&vm->memory, RAM);
     vcpus_reset();
     assert_int_equal(guest_machine_ops.reset(vm, why, sizeof(why)), 0);
@@ -333,6 +348,21 @@ static void scribble_mmio(void)
         mmio_in(any(BOARD_VCPUS), gpa);
 }
 
+/* A device on the PCI bus, switched on and where it is at power-on. */
+static void scribble_pci(void)
+{
+    unsigned slot = MACHINE_RNG_SLOT;
+    gpa_t bar = MACHINE_PCI_BASE + slot * MACHINE_PCI_STEP;
+
+    port_out(0xcf8, 4, 0x80000000 | slot << 11 | PCI_COMMAND);
+    port_out(0xcfc, 2, PCI_COMMAND_MEMORY | (any(2) ? PCI_COMMAND_MASTER : 0));
+    port_out(0xcf8, 4, 0x80000000 | slot << 11 | PCI_BASE_ADDRESS_0);
+    port_out(0xcfc, 4, (u32)bar);
+    for (unsigned i = 0; i < 4; i++)
+        mmio_bus_write(&vm->mmio, vm->vcpus[any(BOARD_VCPUS)], bar + (any(0x4000) & ~3u), 1u << any(3),
+                       any(3) ? any_value() : any(16));
+}
+
 static void scribble_msr(void)
 {
     const struct msr_range *range = &policy_msrs.ranges[any(policy_msrs.count)];
@@ -361,8 +391,8 @@ static void scribble_vcpu(void)
 
 static void scribble(u32 from)
 {
-    static void (*const ways[])(void) = {scribble_port, scribble_port, scribble_mmio, scribble_msr,
-                                         scribble_vcpu};
+    static void (*const ways[])(void) = {scribble_port, scribble_port, scribble_mmio,
+                                         scribble_pci,  scribble_msr,  scribble_vcpu};
 
     seed = from;
     for (unsigned i = 0; i < STEPS; i++) {
@@ -436,6 +466,9 @@ static void test_every_byte_is_compared(void **state)
     ALL(vm->vcpus[1]->requests);
     ALL(vm->vcpus[1]->regs.gpr[RAX]);
     ALL(vm->mmio.ranges[0].start);
+    ALL(m->rng->virtio.queues);
+    ALL(m->rng->virtio.pci.config);
+    ALL(m->rng->worker);
 #undef ALL
     assert_int_equal(noticed(m->rtc.cmos, sizeof(m->rtc.cmos)),
                      sizeof(m->rtc.cmos) - 8); /* the time of day */

@@ -237,6 +237,7 @@ struct cpu_features {
     u64 xsave_mask;   /* XCR0 bits the CPU has; 0 without XSAVE */
     bool svm, vmx;    /* the feature bits that choose the engine */
     bool nx, pages_1g, smep, smap, umip, x2apic, tsc_deadline, arat, invariant_tsc, rdtscp, xsave, xsaveopt;
+    bool rdrand, rdseed;
 };
 extern struct cpu_features cpu_features;
 void cpu_features_read(void);

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""Debian with the virtio devices beside drives: random numbers; and where the CPU has none to give."""
+import pytest
+from support import INIT_REACHED, PROMPT, run_in_guest
+from tiny_guests import console_of, guest, judge_tap, wait_for_log
+
+NOT_OFFERED = (r'VM virtio-rng: is offered no virtio\.rng: this CPU has no generator of random numbers \(RDSEED, RDRAND\) '
+               'that works')
+
+
+def test_debian(emulator):
+    conf = ('[hypervisor]\nshutdown.grace = 0\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\nmemory = 256M\n'
+            'virtio.rng = yes\n')
+    machine = emulator(conf)
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    run_in_guest(machine, 'modprobe -a virtio_pci virtio_rng')
+    assert run_in_guest(machine, 'cat /sys/class/misc/hw_random/rng_current') == 'virtio_rng.0\n'
+    run_in_guest(machine, 'for i in 1 2; do dd if=/dev/hwrng of=/tmp/$i bs=512 count=8 iflag=fullblock 2>/dev/null; done')
+    assert run_in_guest(machine, 'wc -c </tmp/1; wc -c </tmp/2; cmp -s /tmp/1 /tmp/2; echo $?') == '4096\n4096\n1\n'
+    # What does not compress is not made of few values.
+    assert int(run_in_guest(machine, 'gzip </tmp/1 | wc -c')) > 4000
+    assert run_in_guest(machine, 'dmesg | grep -c "virtio_rng.*fail\\|Call Trace"') == '0\n'
+    machine.sendline('poweroff -f')
+    assert machine.wait() == 0
+
+
+@pytest.mark.parametrize('cpu', ['phenom,+npt', 'EPYC,-rdrand'])
+def test_a_cpu_without_random_numbers(cpu, emulator):
+    """Then no guest is offered any, and the log says so."""
+    machine = emulator({'vm virtio-rng': guest('virtio_rng', cmdline='absent'), 'vm last': guest('hole')}, cpu=cpu)
+    wait_for_log(machine, NOT_OFFERED, 'VM virtio-rng: has powered itself off', 'No VM runs any more')
+    judge_tap(console_of(machine, 'virtio-rng'))
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
