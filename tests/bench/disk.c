@@ -5,14 +5,10 @@
  * its command line it only makes requests, so many at a time, and halts: tests/bench/run-bench counts the
  * exits; with "depth=0" it makes none.
  */
-#include <linux/virtio_scsi.h>
-
 #include "lib/tap.h"
-#include "lib/virtio.h"
+#include "lib/virtio_scsi.h"
 
 #define ROUNDS   201u
-#define CD_SLOT  9u
-#define COMMANDS 2u /* the queue of a SCSI controller */
 #define REQUESTS 1024u
 #define DEPTH    32u
 #define VECTOR   0x51
@@ -96,25 +92,16 @@ static void media_poll(void)
 {
     static struct virtio cd;
     static struct ring cd_ring;
-    static struct virtio_scsi_cmd_req header = {.lun = {1, 0, 0x40, 0},
-                                                .cdb = {0x4a, 1, [4] = 0x10, [8] = 8}};
-    static struct virtio_scsi_cmd_resp response;
-    struct vring_used_elem used;
+    static struct scsi_request request;
 
-    if (!virtio_find(&cd, CD_SLOT))
+    if (!virtio_find(&cd, SCSI_SLOT))
         bail_out("there is no CD drive");
-    cd.queue = COMMANDS;
+    cd.queue = SCSI_COMMANDS;
     virtio_begin(&cd, &cd_ring, ALL_OFFERED);
     for (u32 i = 0; i < ROUNDS; i++) {
         u64 start = rdtsc();
 
-        cd_ring.desc[0] = (struct vring_desc){(u64)&header, sizeof(header), VRING_DESC_F_NEXT, 1};
-        cd_ring.desc[1] =
-            (struct vring_desc){(u64)&response, sizeof(response), VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2};
-        cd_ring.desc[2] = (struct vring_desc){(u64)data, 8, VRING_DESC_F_WRITE, 0};
-        ring_offer(&cd, 0);
-        ring_notify(&cd);
-        if (!ring_wait(&cd, &used) || response.response || response.status)
+        if (scsi_run(&cd, &request, 8, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8) != SCSI_OK)
             bail_out("a poll has failed");
         samples[i] = rdtsc() - start;
     }
