@@ -67,8 +67,8 @@ static void chain_end(struct virtio_scsi *scsi, unsigned queue, struct virtq_cha
 {
     struct buffers in = writable(chain);
 
-    if (buffers_fill(&in, memory_of(scsi), response, bytes))
-        virtio_fail(&scsi->virtio, "gave a response a place where no RAM is");
+    if (buffers_bytes(&in) < bytes || buffers_fill(&in, memory_of(scsi), response, bytes))
+        virtio_fail(&scsi->virtio, "gave a response no place, or one where no RAM is");
     else if (virtq_give(&scsi->virtio.queues[queue], memory_of(scsi), chain->head, (u32)(bytes + data)))
         virtio_fail(&scsi->virtio, "has a used ring where no RAM is");
 }

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from support import INIT_REACHED, PROMPT, QUICK, SCALE, run_in_guest, run_in_monitor, to_monitor
-from tiny_guests import PAIRS, console_of, guest, judge_tap, wait_for_log
+from tiny_guests import PAIRS, console_of, guest, judge_tap, on_each_pair, wait_for_log
 
 POLL_MS = 200
 BACK = itertools.count(1)
@@ -114,5 +114,20 @@ def test_ten_thousand_media(emulator):
     # 20,000 changes; a drive that has gone with its VM is in no list.
     assert re.search(r'^ +20000 +[0-9.]+ s  cd +cd0 +change$', run_in_monitor(machine, 'media events'), re.M)
     assert 'cd0' not in run_in_monitor(machine, 'media list')
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+@on_each_pair
+def test_an_operator_ejects_from_a_hostile_guest(pair, emulator):
+    """By force, while one vCPU rewrites what the other asks for: each event is told once, and the next medium is read."""
+    machine = emulator({'vm cd': guest('virtio_scsi_hostile', cmdline='eject'), 'vm last': guest('halt', cmdline='open')},
+                       **PAIRS[pair])
+    wait_for_log(machine, 'VM last: started')
+    to_monitor(machine)
+    assert run_in_monitor(machine, 'media eject cd cd0 --force') == 'VM cd: cd0 is empty now.\n'
+    machine.sendline('media insert cd cd0 ram:1M')    # what it says may come among what the guest's end says
+    wait_for_log(machine, 'VM cd: has powered itself off')
+    judge_tap(console_of(machine, 'cd'))
     machine.sendline('shutdown')
     assert machine.wait() == 0
