@@ -24,7 +24,7 @@
 #define VECTOR_FIRST_INTERRUPT 0x20
 #define EXCEPTION_STUB_SIZE    8
 #define STOP_US                1000000u /* for other CPUs to hear of a panic */
-#define GATE_INTERRUPT         0x8e /* present, ring 0, 64-bit interrupt gate */
+#define GATE_INTERRUPT         0x8e     /* present, ring 0, 64-bit interrupt gate */
 
 /* AMD APM 2, 4.8.4. */
 struct gate {
