@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A drive of the machine, on which the test has written a pattern: all of it is read, in pieces of many
- * sizes; some is written, flushed and read again. With "bad" one sector can't be read.
+ * sizes; some is written, flushed and read again. With "bad" one sector can't be read; "stalls" is of a drive
+ * that answers the first requests and then no more.
  */
 // alone: tests/system/test_drives.py gives it its drives
 #include "lib/tap.h"
@@ -12,6 +13,7 @@
 #define WRITE_SECTOR 1001u
 #define WRITE_COUNT  150u
 #define WORDS        (SECTOR / 8)
+#define STALL_READS  8u
 
 static struct virtio drive;
 static struct ring ring;
@@ -30,6 +32,19 @@ static bool is_right(u64 sector, u32 count, u64 salt)
     return true;
 }
 
+/* The drive takes some before it stalls; what it was asked for then is an error, and no hang. */
+static void stall(void)
+{
+    u8 status = VIRTIO_BLK_S_OK;
+
+    plan(2);
+    ok(blk_do(&drive, VIRTIO_BLK_T_IN, 0, data, SECTOR, true) == VIRTIO_BLK_S_OK && is_right(0, 1, 0),
+       "it answers at first");
+    for (u32 i = 0; i < STALL_READS && status == VIRTIO_BLK_S_OK; i++)
+        status = blk_do(&drive, VIRTIO_BLK_T_IN, 0, data, PIECE_MAX * SECTOR, true);
+    ok(status == VIRTIO_BLK_S_IOERR, "a request that it does not answer is an I/O error (%u)", status);
+}
+
 void guest_main(void)
 {
     bool bad = word_given("bad");
@@ -39,6 +54,10 @@ void guest_main(void)
     if (!virtio_find(&drive, SLOT))
         bail_out("there is no drive");
     virtio_begin(&drive, &ring, ALL_OFFERED);
+    if (word_given("stalls")) {
+        stall();
+        return;
+    }
     sectors = blk_sectors(&drive);
     plan(4);
     for (u64 sector = 0; sector < sectors; sector += count) {

@@ -169,12 +169,13 @@ def drive_guest(drive, **more):
     return {**guest('machine_drive', disk=drive, **more), 'write': 'yes'}
 
 
-def judge_drives(machine, paths):
-    """VM name -> image; what the guest wrote is in it, and nothing else is changed."""
-    wait_for_log(machine, *('VM %s: has powered itself off' % name for name in paths))
+def judge_drives(machine, paths, others=()):
+    """VM name -> image; what the guest wrote is in it, and nothing else is changed. Other VMs write nothing."""
+    wait_for_log(machine, *('VM %s: has powered itself off' % name for name in (*paths, *others)))
     machine.expect(MONITOR_PROMPT)
-    for name, path in paths.items():
+    for name in (*paths, *others):
         judge_tap(console_of(machine, name))
+    for path in paths.values():
         right = bytearray(pattern(path.stat().st_size))
         right[WRITTEN.start:WRITTEN.stop] = bytes(byte ^ 0xff for byte in right[WRITTEN.start:WRITTEN.stop])
         assert path.read_bytes() == bytes(right)
@@ -204,3 +205,17 @@ def test_legacy_ide(emulator, tmp_path):
     machine = emulator(vms, disk=paths['slave'], qemu_arg=words, cpus=2, **PAIRS['svm-qemu'])
     judge_drives(machine, paths)
     assert 'drive ide:3: reading failed at sector' in machine.output
+
+
+def test_a_drive_that_stalls(emulator, tmp_path):
+    """QEMU lets a drive have no more than a sector in a second: it is reset, who asked it gets an error, others go on."""
+    stalled, good = pattern_image(tmp_path, 'stalled'), pattern_image(tmp_path, 'good')
+    words = ['-object', 'throttle-group,id=slow,x-bps-read=512,x-bps-read-max=65536',
+             '-blockdev', 'driver=file,node-name=s-file,filename=%s' % stalled,
+             '-blockdev', 'driver=throttle,node-name=s,throttle-group=slow,file=s-file',
+             '-device', 'virtio-blk-pci,disable-legacy=on,drive=s']
+    vms = {'vm stalled': guest('machine_drive', disk='virtio:0', cmdline='stalls'), 'vm good': drive_guest('virtio:1'),
+           'vm hole': guest('hole')}
+    machine = emulator(vms, qemu_arg=words + virtio('g', good), **PAIRS['svm-qemu'])
+    judge_drives(machine, {'good': good}, ['stalled'])
+    assert 'drive virtio:0: has not answered for 10 s; it is reset' in machine.output
