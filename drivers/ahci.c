@@ -1,32 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SATA disks behind AHCI controllers, with the queue of the drive (NCQ) where it has one. Interrupts are off:
+ * AHCI controllers, and SATA disks behind them (CD drives: ahci_packet.c), with the queue of the drive (NCQ)
+ * where it has one. Interrupts are off:
  * drive.c asks for what has ended. A command that fails stops the port, and the drive forgets the others; so
  * the port is reset, and they are tried again (drive.h). All of this with the drive's lock held, or at boot.
  * AHCI 1.3.1, chapters 3 to 5.
  */
+#include "drivers/ahci.h"
 #include "arch/x86/machine/paging.h"
 #include "arch/x86/machine/tsc.h"
-#include "drivers/ata.h"
-#include "drivers/drives.h"
 #include "drivers/pci.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
+#include "hv/lib/string.h"
 
 #define CLASS       0x010601 /* SATA, AHCI */
 #define ABAR        5
 #define ABAR_BYTES  0x1100u
 #define PORTS_MAX   32u
-#define SIGNATURE   0x00000101 /* a disk */
+#define SIG_DISK    0x00000101
+#define SIG_PACKETS 0xeb140101
 #define NO_ANSWER   0xffffffffu
 #define PRESENT     3u /* SSTS.DET */
 #define STOP_MS     600u
 #define HAND_OVER   2000u /* ms */
 #define APPEAR_MS   5000u
 #define RESET_US    1000u
-#define FIS_COMMAND 0x27
-#define FIS_DWORDS  5u
-#define IS_COMMAND  0x80
 
 enum controller_register { CAP = 0x00, GHC = 0x04, PI = 0x0c, CAP2 = 0x24, BOHC = 0x28 };
 #define CAP_PORTS(cap)    (((cap)&0x1f) + 1)
@@ -39,138 +38,60 @@ enum controller_register { CAP = 0x00, GHC = 0x04, PI = 0x0c, CAP2 = 0x24, BOHC 
 #define BOHC_BIOS         BIT(0)
 #define BOHC_OS           BIT(1)
 
-enum port_register {
-    P_LIST = 0x00,
-    P_LIST_HIGH = 0x04,
-    P_FIS = 0x08,
-    P_FIS_HIGH = 0x0c,
-    P_IS = 0x10,
-    P_IE = 0x14,
-    P_CMD = 0x18,
-    P_TASK = 0x20,
-    P_SIGNATURE = 0x24,
-    P_STATUS = 0x28,
-    P_CONTROL = 0x2c,
-    P_ERROR = 0x30,
-    P_ACTIVE = 0x34,
-    P_ISSUE = 0x38,
-};
+#define HEADER_REGION     BIT(16) /* one region of data */
 #define PORT_OFFSET(port) (0x100u + 0x80u * (port))
-#define P_CMD_START       BIT(0)
 #define P_CMD_POWER       (BIT(1) | BIT(2)) /* spin up, power on */
 #define P_CMD_FIS         BIT(4)
 #define P_CMD_FIS_RUNS    BIT(14)
-#define P_CMD_RUNS        BIT(15)
-#define P_IS_ERRORS       (BIT(24) | BIT(27) | BIT(28) | BIT(29) | BIT(30))
 #define P_CONTROL_RESET   1u
 
-struct command_header {
-    u32 flags, bytes_done, table, table_high, reserved[4];
-};
-#define HEADER_WRITE   BIT(6)
-#define HEADER_REGIONS 16 /* shift */
-
-struct command_table {
-    u8 fis[64], packet[16], reserved[48];
-    u32 data, data_high, reserved2, data_bytes;
-    u8 padding[112];
-};
-_Static_assert(sizeof(struct command_table) == 256, "a multiple of 128: AHCI 1.3.1, 4.2.2");
-
-/* One page, which the controller reads and writes. */
-struct shared {
-    struct command_header list[32];
-    u8 received[256];
-    u8 unused[768];
-    struct command_table tables[DRIVE_SLOTS];
-};
-_Static_assert(sizeof(struct shared) == PAGE_SIZE, "the list is aligned to 1 KiB, what is received to 256");
-
 enum reset_stage { STAGE_STOPPING, STAGE_RESETTING, STAGE_APPEARING };
-
-struct ahci_drive {
-    struct drive drive;
-    volatile u8 *port;
-    struct shared *shared;
-    hpa_t shared_hpa;
-    bool queues;         /* NCQ */
-    u32 issued, flushes; /* by slot; which of them are flushes */
-    u8 stage;            /* enum reset_stage */
-    u64 stage_since;
-};
-
-static struct ahci_drive *of(struct drive *drive)
-{
-    return container_of(drive, struct ahci_drive, drive);
-}
-
-static u32 reg(const volatile u8 *base, u32 offset)
-{
-    return *(const volatile u32 *)(base + offset);
-}
-
-static void reg_set(volatile u8 *base, u32 offset, u64 value)
-{
-    *(volatile u32 *)(base + offset) = (u32)value;
-}
 
 /* At boot alone. */
 static bool wait_clear(const volatile u8 *base, u32 offset, u64 bits, u32 ms)
 {
-    while ((reg(base, offset) & bits) && ms-- > 0)
+    while ((ahci_reg(base, offset) & bits) && ms-- > 0)
         tsc_delay_us(1000);
-    return !(reg(base, offset) & bits);
+    return !(ahci_reg(base, offset) & bits);
 }
 
 /* ---------------------------------------------------------------- commands */
 
-static void command_write(struct ahci_drive *a, u32 slot, u8 command, u64 sector, u32 sectors, u32 bytes,
-                          bool to_drive)
+void ahci_command_write(struct ahci_drive *a, u32 slot, const u8 *fis, u32 bytes, u64 flags)
 {
-    struct command_table *table = &a->shared->tables[slot];
+    struct ahci_table *table = &a->shared->tables[slot];
     const struct drive_slot *data = &a->drive.slots[slot];
-    bool queued = command == ATA_READ_QUEUED || command == ATA_WRITE_QUEUED;
-    u32 count = queued ? slot << 3 : sectors, feature = queued ? sectors : 0;
-    hpa_t hpa = a->shared_hpa + offsetof(struct shared, tables) + slot * sizeof(*table);
+    hpa_t hpa = a->shared_hpa + offsetof(struct ahci_shared, tables) + slot * sizeof(*table);
 
-    const u8 fis[] = {FIS_COMMAND,
-                      IS_COMMAND,
-                      command,
-                      (u8)feature,
-                      (u8)sector,
-                      (u8)(sector >> 8),
-                      (u8)(sector >> 16),
-                      ATA_DEVICE_LBA,
-                      (u8)(sector >> 24),
-                      (u8)(sector >> 32),
-                      (u8)(sector >> 40),
-                      (u8)(feature >> 8),
-                      (u8)count,
-                      (u8)(count >> 8),
-                      0,
-                      0,
-                      0,
-                      0,
-                      0,
-                      0};
-
-    for (u32 i = 0; i < sizeof(fis); i++)
-        table->fis[i] = fis[i];
+    memcpy(table->fis, fis, AHCI_FIS_BYTES);
     table->data = (u32)data->data_hpa;
     table->data_high = (u32)(data->data_hpa >> 32);
     table->data_bytes = bytes - 1;
-    a->shared->list[slot] = (struct command_header){
-        .flags = (u32)(FIS_DWORDS | (to_drive ? HEADER_WRITE : 0) | (bytes ? BIT(HEADER_REGIONS) : 0)),
-        .table = (u32)hpa,
-        .table_high = (u32)(hpa >> 32)};
+    a->shared->list[slot] =
+        (struct ahci_header){.flags = (u32)(AHCI_FIS_BYTES / 4 | flags | (bytes ? HEADER_REGION : 0)),
+                             .table = (u32)hpa,
+                             .table_high = (u32)(hpa >> 32)};
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static void command_write(struct ahci_drive *a, u32 slot, u8 command, u64 sector, u32 sectors, u32 bytes,
+                          bool to_drive)
+{
+    bool queued = command == ATA_READ_QUEUED || command == ATA_WRITE_QUEUED;
+    u32 count = queued ? slot << 3 : sectors, feature = queued ? sectors : 0;
+    const u8 fis[AHCI_FIS_BYTES] = {
+        FIS_COMMAND,        FIS_IS_COMMAND,     command,        (u8)feature,        (u8)sector,
+        (u8)(sector >> 8),  (u8)(sector >> 16), ATA_DEVICE_LBA, (u8)(sector >> 24), (u8)(sector >> 32),
+        (u8)(sector >> 40), (u8)(feature >> 8), (u8)count,      (u8)(count >> 8)};
+
+    ahci_command_write(a, slot, fis, bytes, to_drive ? AHCI_HEADER_WRITE : 0);
 }
 
 static void ahci_start(struct drive *drive, unsigned number)
 {
     static const u8 commands[2][2] = {{ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT},
                                       {ATA_READ_QUEUED, ATA_WRITE_QUEUED}};
-    struct ahci_drive *a = of(drive);
+    struct ahci_drive *a = ahci_of(drive);
     const struct drive_slot *slot = &drive->slots[number];
     bool flush = slot->operation == BLOCK_FLUSH, write = slot->operation == BLOCK_WRITE;
     u32 bit = (u32)BIT(number);
@@ -180,8 +101,8 @@ static void ahci_start(struct drive *drive, unsigned number)
     a->issued |= bit;
     a->flushes = flush ? a->flushes | bit : a->flushes & ~bit;
     if (a->queues && !flush)
-        reg_set(a->port, P_ACTIVE, bit);
-    reg_set(a->port, P_ISSUE, bit);
+        ahci_reg_set(a->port, P_ACTIVE, bit);
+    ahci_reg_set(a->port, P_ISSUE, bit);
 }
 
 /*
@@ -190,9 +111,9 @@ static void ahci_start(struct drive *drive, unsigned number)
  */
 static void ahci_poll(struct drive *drive)
 {
-    struct ahci_drive *a = of(drive);
-    u32 gone = a->issued & ~(reg(a->port, P_ACTIVE) | reg(a->port, P_ISSUE));
-    bool error = reg(a->port, P_IS) & P_IS_ERRORS;
+    struct ahci_drive *a = ahci_of(drive);
+    u32 gone = a->issued & ~(ahci_reg(a->port, P_ACTIVE) | ahci_reg(a->port, P_ISSUE));
+    bool error = ahci_reg(a->port, P_IS) & P_IS_ERRORS;
 
     if (error && (!a->queues || (gone & a->flushes)))
         gone = 0;
@@ -214,40 +135,41 @@ static void stage_set(struct ahci_drive *a, enum reset_stage stage)
     a->stage_since = tsc_boot_now();
 }
 
-static void port_run(struct ahci_drive *a)
+void ahci_port_run(struct ahci_drive *a)
 {
-    reg_set(a->port, P_ERROR, ~0u);
-    reg_set(a->port, P_IS, ~0u);
-    reg_set(a->port, P_CMD, reg(a->port, P_CMD) | P_CMD_START);
+    ahci_reg_set(a->port, P_ERROR, ~0u);
+    ahci_reg_set(a->port, P_IS, ~0u);
+    ahci_reg_set(a->port, P_CMD, ahci_reg(a->port, P_CMD) | P_CMD_START);
 }
 
 static bool is_ready(const struct ahci_drive *a)
 {
-    return (reg(a->port, P_STATUS) & 0xf) == PRESENT &&
-           !(reg(a->port, P_TASK) & (ATA_STATUS_BUSY | ATA_STATUS_DATA));
+    return (ahci_reg(a->port, P_STATUS) & 0xf) == PRESENT &&
+           !(ahci_reg(a->port, P_TASK) & (ATA_STATUS_BUSY | ATA_STATUS_DATA));
 }
 
 /* Stop, reset the link and so the drive, wait for it to appear; each look takes it one stage on. */
-static int ahci_reset(struct drive *drive, bool begin)
+int ahci_reset(struct drive *drive, bool begin)
 {
-    struct ahci_drive *a = of(drive);
+    struct ahci_drive *a = ahci_of(drive);
 
     if (begin) {
         a->issued = 0;
-        reg_set(a->port, P_CMD, reg(a->port, P_CMD) & ~P_CMD_START);
+        a->stopping = false;
+        ahci_reg_set(a->port, P_CMD, ahci_reg(a->port, P_CMD) & ~P_CMD_START);
         stage_set(a, STAGE_STOPPING);
     }
-    if (reg(a->port, P_CMD) == NO_ANSWER)
+    if (ahci_reg(a->port, P_CMD) == NO_ANSWER)
         return -EIO;
-    if (a->stage == STAGE_STOPPING && !(reg(a->port, P_CMD) & P_CMD_RUNS)) {
-        reg_set(a->port, P_CONTROL, (reg(a->port, P_CONTROL) & ~0xfu) | P_CONTROL_RESET);
+    if (a->stage == STAGE_STOPPING && !(ahci_reg(a->port, P_CMD) & P_CMD_RUNS)) {
+        ahci_reg_set(a->port, P_CONTROL, (ahci_reg(a->port, P_CONTROL) & ~0xfu) | P_CONTROL_RESET);
         stage_set(a, STAGE_RESETTING);
     } else if (a->stage == STAGE_RESETTING &&
                tsc_passed(a->stage_since, tsc_boot_now()) > tsc_from_us(RESET_US)) {
-        reg_set(a->port, P_CONTROL, reg(a->port, P_CONTROL) & ~0xfu);
+        ahci_reg_set(a->port, P_CONTROL, ahci_reg(a->port, P_CONTROL) & ~0xfu);
         stage_set(a, STAGE_APPEARING);
     } else if (a->stage == STAGE_APPEARING && is_ready(a)) {
-        port_run(a);
+        ahci_port_run(a);
         return 0;
     }
     return -EINPROGRESS;
@@ -260,11 +182,11 @@ static const struct drive_ops ahci_ops = {.start = ahci_start, .poll = ahci_poll
 /* Whatever the firmware has left running writes to its memory, not to ours. */
 static bool port_stop(volatile u8 *port)
 {
-    reg_set(port, P_IE, 0);
-    reg_set(port, P_CMD, reg(port, P_CMD) & ~P_CMD_START);
+    ahci_reg_set(port, P_IE, 0);
+    ahci_reg_set(port, P_CMD, ahci_reg(port, P_CMD) & ~P_CMD_START);
     if (!wait_clear(port, P_CMD, P_CMD_RUNS, STOP_MS))
         return false;
-    reg_set(port, P_CMD, reg(port, P_CMD) & ~P_CMD_FIS);
+    ahci_reg_set(port, P_CMD, ahci_reg(port, P_CMD) & ~P_CMD_FIS);
     return wait_clear(port, P_CMD, P_CMD_FIS_RUNS, STOP_MS);
 }
 
@@ -281,24 +203,46 @@ static int reset_now(struct ahci_drive *a)
 
 static int port_start(struct ahci_drive *a)
 {
-    const hpa_t received = a->shared_hpa + offsetof(struct shared, received);
+    const hpa_t received = a->shared_hpa + offsetof(struct ahci_shared, received);
 
-    reg_set(a->port, P_LIST, a->shared_hpa);
-    reg_set(a->port, P_LIST_HIGH, a->shared_hpa >> 32);
-    reg_set(a->port, P_FIS, received);
-    reg_set(a->port, P_FIS_HIGH, received >> 32);
-    reg_set(a->port, P_CMD, reg(a->port, P_CMD) | P_CMD_POWER | P_CMD_FIS);
+    ahci_reg_set(a->port, P_LIST, a->shared_hpa);
+    ahci_reg_set(a->port, P_LIST_HIGH, a->shared_hpa >> 32);
+    ahci_reg_set(a->port, P_FIS, received);
+    ahci_reg_set(a->port, P_FIS_HIGH, received >> 32);
+    ahci_reg_set(a->port, P_CMD, ahci_reg(a->port, P_CMD) | P_CMD_POWER | P_CMD_FIS);
     return reset_now(a);
+}
+
+/* What the drive says of itself, in the first slot's buffer. */
+static int identity_read(struct ahci_drive *a, u8 command)
+{
+    command_write(a, 0, command, 0, 0, BLOCK_SECTOR, false);
+    ahci_reg_set(a->port, P_ISSUE, 1);
+    if (!wait_clear(a->port, P_ISSUE, 1, APPEAR_MS) || (ahci_reg(a->port, P_IS) & P_IS_ERRORS))
+        return -EIO;
+    return 0;
+}
+
+static int identify_packet(struct ahci_drive *a)
+{
+    const u16 *words = (const u16 *)(const void *)a->drive.slots[0].data;
+    int error = identity_read(a, ATA_IDENTIFY_PACKET);
+
+    if (error)
+        return error;
+    a->drive.ops = &ahci_packet_ops;
+    a->drive.is_cd = a->drive.read_only = true;
+    a->wants_direction = atapi_wants_direction(words);
+    return atapi_is_cd(words) ? 0 : -ENOTSUP;
 }
 
 static int identify(struct ahci_drive *a, u32 cap)
 {
     struct ata_identity identity;
+    int error = identity_read(a, ATA_IDENTIFY);
 
-    command_write(a, 0, ATA_IDENTIFY, 0, 0, BLOCK_SECTOR, false);
-    reg_set(a->port, P_ISSUE, 1);
-    if (!wait_clear(a->port, P_ISSUE, 1, APPEAR_MS) || (reg(a->port, P_IS) & P_IS_ERRORS))
-        return -EIO;
+    if (error)
+        return error;
     ata_identify((const u16 *)(const void *)a->drive.slots[0].data, &identity);
     if (!identity.sectors || !identity.lba48)
         return -ENOTSUP;
@@ -325,9 +269,11 @@ static int drive_start(struct ahci_drive *a, u32 cap)
     error = port_start(a);
     if (error)
         return error;
-    if (reg(a->port, P_SIGNATURE) != SIGNATURE)
-        return -ENODEV; /* a CD drive, most likely */
-    error = identify(a, cap);
+    switch (ahci_reg(a->port, P_SIGNATURE)) {
+    case SIG_DISK: error = identify(a, cap); break;
+    case SIG_PACKETS: error = identify_packet(a); break;
+    default: return -ENODEV;
+    }
     return error ? error : drive_register(&a->drive);
 }
 
@@ -344,7 +290,7 @@ static void port_look(volatile u8 *port, u32 cap, u32 number)
     struct ahci_drive *a;
     int error;
 
-    if (!port_stop(port) || (reg(port, P_STATUS) & 0xf) != PRESENT)
+    if (!port_stop(port) || (ahci_reg(port, P_STATUS) & 0xf) != PRESENT)
         return;
     a = memory_alloc(sizeof(*a), FRAME_OWNER_HYPERVISOR);
     if (!a)
@@ -355,8 +301,8 @@ static void port_look(volatile u8 *port, u32 cap, u32 number)
     if (!error)
         return;
     if (error != -ENODEV)
-        log_warning("drive %s: is left out: a disk that answers, has 48-bit addresses and sectors of 512 "
-                    "bytes is expected (error %d)",
+        log_warning("drive %s: is left out: a CD drive, or a disk that has 48-bit addresses and sectors of "
+                    "512 bytes, which answers, is expected (error %d)",
                     a->drive.name, error);
     if (port_stop(port)) /* else it may still write there */
         drive_free(a);
@@ -372,16 +318,16 @@ static u32 controller_start(u16 address, u32 number)
     if (!base)
         return 0;
     host_pci_enable(address, true);
-    reg_set(base, GHC, reg(base, GHC) | GHC_AHCI);
-    reg_set(base, GHC, reg(base, GHC) & ~GHC_INTERRUPTS);
-    if (reg(base, CAP2) & CAP2_HAND_OVER) {
-        reg_set(base, BOHC, reg(base, BOHC) | BOHC_OS);
+    ahci_reg_set(base, GHC, ahci_reg(base, GHC) | GHC_AHCI);
+    ahci_reg_set(base, GHC, ahci_reg(base, GHC) & ~GHC_INTERRUPTS);
+    if (ahci_reg(base, CAP2) & CAP2_HAND_OVER) {
+        ahci_reg_set(base, BOHC, ahci_reg(base, BOHC) | BOHC_OS);
         wait_clear(base, BOHC, BOHC_BIOS, HAND_OVER);
     }
-    cap = reg(base, CAP);
+    cap = ahci_reg(base, CAP);
     ports = CAP_PORTS(cap);
     for (u32 port = 0; port < ports; port++)
-        if (reg(base, PI) & BIT(port))
+        if (ahci_reg(base, PI) & BIT(port))
             port_look(base + PORT_OFFSET(port), cap, number + port);
     return ports;
 }

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* What IDENTIFY DEVICE tells of a disk (ata.h); the words are numbered as in ATA8-ACS, 7.16. */
+/* What drives tell of themselves (ata.h); the words are numbered as in ATA8-ACS, 7.16. */
 #include "drivers/ata.h"
 
+#define WORD_GENERAL       0
 #define WORD_CAPABILITIES  49
 #define WORD_SECTORS       60
+#define WORD_DMA_DIRECTION 62
 #define WORD_QUEUE_DEPTH   75
 #define WORD_SATA          76
 #define WORD_COMMANDS      83
 #define WORD_SECTORS_48    100
 #define WORD_SECTOR_SIZE   106
+#define GENERAL_MASK       0xdf03 /* protocol, kind of device, length of a packet */
+#define GENERAL_CD         0x8500 /* ATAPI, a CD drive, 12 bytes */
+#define WANTS_DIRECTION    BIT(15)
 #define HAS_LBA            BIT(9)
 #define HAS_NCQ            BIT(8)
 #define HAS_LBA48          BIT(10)
@@ -34,4 +39,14 @@ void ata_identify(const u16 *words, struct ata_identity *identity)
                             (u64)words[WORD_SECTORS_48 + 2] << 32;
     if (words[WORD_SATA] != 0xffff && words[WORD_SATA] & HAS_NCQ)
         identity->queue_depth = (words[WORD_QUEUE_DEPTH] & 0x1fu) + 1;
+}
+
+bool atapi_is_cd(const u16 *words)
+{
+    return (words[WORD_GENERAL] & GENERAL_MASK) == GENERAL_CD;
+}
+
+bool atapi_wants_direction(const u16 *words)
+{
+    return words[WORD_DMA_DIRECTION] & WANTS_DIRECTION;
 }

@@ -13,15 +13,22 @@ static const struct {
     {"ide:", host_ide_start},
 };
 
+static bool is_of(const struct vm_disk *drives, u32 count, const char *kind)
+{
+    for (u32 i = 0; i < count; i++)
+        if (drives[i].host && strncmp(drives[i].name, kind, strlen(kind)) == 0)
+            return true;
+    return false;
+}
+
 static bool is_named(const struct config *config, const char *kind)
 {
-    for (u32 i = 0; i < config->vm_count; i++)
-        for (u32 j = 0; j < config->vms[i].disk_count; j++) {
-            const struct vm_disk *disk = &config->vms[i].disks[j];
+    for (u32 i = 0; i < config->vm_count; i++) {
+        const struct vm_config *vm = &config->vms[i];
 
-            if (disk->host && strncmp(disk->name, kind, strlen(kind)) == 0)
-                return true;
-        }
+        if (is_of(vm->disks, vm->disk_count, kind) || is_of(vm->cdroms, vm->cdrom_count, kind))
+            return true;
+    }
     return false;
 }
 

@@ -11,7 +11,9 @@
 #include "hv/operator/config.h"
 #include "hv/storage/drive.h"
 
-/* Start all of each kind that a VM's disk is of. Boot CPU, after host_pci_init and sched_init. */
+/*
+ * Start all of each kind that a disk or CD drive of a VM is of. Boot CPU, after host_pci_init and sched_init.
+ */
 void host_drives_start(const struct config *config);
 
 /* One function for each kind: drive_register for each of its drives. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Disks of legacy IDE channels, sector by sector through their ports, as old machines and Bochs have them.
+ * Legacy IDE channels, as old machines and Bochs have them, and their disks, sector by sector through ports
+ * (CD drives: ide_packet.c).
  * Interrupts are off: drive.c asks how far it is, and each look moves a few sectors. Master and slave share
  * the registers: who has a command under way owns the channel, the other one waits. A reset is one of both,
  * so only who owns the channel makes one. With the drive's lock held, or at boot. ATA8-ACS, ATA/ATAPI-7 V2.
  */
+#include "drivers/ide.h"
 #include "arch/x86/machine/tsc.h"
-#include "drivers/ata.h"
-#include "drivers/drives.h"
 #include "drivers/pci.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/printf.h"
@@ -25,11 +25,8 @@
     }
 #define DEVICES 2u
 
-enum port_offset { DATA, FEATURE, COUNT, LOW, MIDDLE, HIGH, DEVICE, COMMAND };
-
 #define CONTROL_SILENT 0x02 /* no interrupts */
 #define CONTROL_RESET  0x04
-#define DEVICE_ALWAYS  0xa0
 #define DEVICE_SLAVE   0x10
 #define NOBODY         0xff
 #define LBA28_END      BIT(28)
@@ -39,33 +36,11 @@ enum port_offset { DATA, FEATURE, COUNT, LOW, MIDDLE, HIGH, DEVICE, COMMAND };
 #define RESET_US       10u
 #define RECOVER_US     3000u
 
-struct channel {
-    u16 port, control;
-    struct ide_drive *owner;
-};
-
 enum reset_stage { STAGE_RESETTING, STAGE_RECOVERING };
 
-struct ide_drive {
-    struct drive drive;
-    struct channel *channel;
-    u8 device; /* DEVICE_SLAVE or 0 */
-    bool lba48;
-    bool waits;       /* for the channel */
-    u32 moved, total; /* sectors of what is under way */
-    u8 stage;         /* enum reset_stage */
-    u64 stage_since;
-};
+static struct ide_channel channels[CHANNELS];
 
-static struct channel channels[CHANNELS];
-
-static struct ide_drive *of(struct drive *drive)
-{
-    return container_of(drive, struct ide_drive, drive);
-}
-
-/* Without the side effect of the other status register; it also takes the time that a device may need. */
-static u8 status_of(const struct channel *channel)
+u8 ide_status(const struct ide_channel *channel)
 {
     u8 status = 0;
 
@@ -74,16 +49,16 @@ static u8 status_of(const struct channel *channel)
     return status;
 }
 
-static void words_read(u16 port, void *to)
+void ide_words_read(u16 port, void *to, u32 bytes)
 {
-    u64 count = BLOCK_SECTOR / 2;
+    u64 count = bytes / 2;
 
     asm volatile("rep insw" : "+D"(to), "+c"(count) : "d"(port) : "memory");
 }
 
-static void words_write(u16 port, const void *from)
+void ide_words_write(u16 port, const void *from, u32 bytes)
 {
-    u64 count = BLOCK_SECTOR / 2;
+    u64 count = bytes / 2;
 
     asm volatile("rep outsw" : "+S"(from), "+c"(count) : "d"(port) : "memory");
 }
@@ -92,10 +67,10 @@ static void words_write(u16 port, const void *from)
 
 static void address_write(u16 port, u64 sector, u32 count)
 {
-    out8((u16)(port + COUNT), (u8)count);
-    out8((u16)(port + LOW), (u8)sector);
-    out8((u16)(port + MIDDLE), (u8)(sector >> 8));
-    out8((u16)(port + HIGH), (u8)(sector >> 16));
+    out8((u16)(port + IDE_COUNT), (u8)count);
+    out8((u16)(port + IDE_LOW), (u8)sector);
+    out8((u16)(port + IDE_MIDDLE), (u8)(sector >> 8));
+    out8((u16)(port + IDE_HIGH), (u8)(sector >> 16));
 }
 
 static u8 command_of(const struct ide_drive *ide, enum block_operation operation, bool wide)
@@ -116,32 +91,36 @@ static void command_write(struct ide_drive *ide)
     u64 sector = count ? slot->sector : 0;
     bool wide = sector + count > LBA28_END; /* else the old form will do, for all drives */
 
-    out8((u16)(port + DEVICE),
-         (u8)(DEVICE_ALWAYS | ATA_DEVICE_LBA | ide->device | (wide ? 0 : sector >> 24 & 0xf)));
-    status_of(ide->channel);
+    out8((u16)(port + IDE_DEVICE),
+         (u8)(IDE_DEVICE_ALWAYS | ATA_DEVICE_LBA | ide->device | (wide ? 0 : sector >> 24 & 0xf)));
+    ide_status(ide->channel);
     if (wide)
         address_write(port, sector >> 24, count >> 8);
     address_write(port, sector, count);
     ide->moved = 0;
     ide->total = count;
-    out8((u16)(port + COMMAND), command_of(ide, slot->operation, wide));
+    out8((u16)(port + IDE_COMMAND), command_of(ide, slot->operation, wide));
 }
 
-/* Have the channel, and begin; or wait. */
-static void begin(struct ide_drive *ide)
+bool ide_enter(struct ide_drive *ide)
 {
     struct ide_drive *nobody = NULL;
 
     ide->waits = !__atomic_compare_exchange_n(&ide->channel->owner, &nobody, ide, false, __ATOMIC_ACQUIRE,
                                               __ATOMIC_RELAXED);
-    if (!ide->waits)
+    return !ide->waits;
+}
+
+static void begin(struct ide_drive *ide)
+{
+    if (ide_enter(ide))
         command_write(ide);
 }
 
 static void ide_start(struct drive *drive, unsigned slot)
 {
     (void)slot; /* there is one */
-    begin(of(drive));
+    begin(ide_of(drive));
 }
 
 static void leave(struct ide_drive *ide)
@@ -149,9 +128,9 @@ static void leave(struct ide_drive *ide)
     __atomic_store_n(&ide->channel->owner, NULL, __ATOMIC_RELEASE);
 }
 
-static void end(struct ide_drive *ide, int status)
+void ide_end(struct ide_drive *ide, int status)
 {
-    in8((u16)(ide->channel->port + COMMAND)); /* its status: whatever was pending is seen */
+    in8((u16)(ide->channel->port + IDE_COMMAND)); /* its status: whatever was pending is seen */
     leave(ide);
     drive_slot_ended(&ide->drive, 0, status);
 }
@@ -162,26 +141,25 @@ static void sector_move(struct ide_drive *ide)
     u8 *at = slot->data + (u64)ide->moved * BLOCK_SECTOR;
 
     if (slot->operation == BLOCK_READ)
-        words_read(ide->channel->port, at);
+        ide_words_read(ide->channel->port, at, BLOCK_SECTOR);
     else
-        words_write(ide->channel->port, at);
+        ide_words_write(ide->channel->port, at, BLOCK_SECTOR);
     ide->moved++;
     drive_moved(&ide->drive);
 }
 
-/* The status when the device is not at work, or what it says at last. */
-static u8 status_wait(const struct channel *channel)
+u8 ide_status_wait(const struct ide_channel *channel)
 {
-    u8 status = status_of(channel);
+    u8 status = ide_status(channel);
 
     for (u32 i = 0; i < SPINS && status & ATA_STATUS_BUSY; i++)
-        status = status_of(channel);
+        status = ide_status(channel);
     return status;
 }
 
 static void ide_poll(struct drive *drive)
 {
-    struct ide_drive *ide = of(drive);
+    struct ide_drive *ide = ide_of(drive);
     bool read = drive->slots[0].operation == BLOCK_READ;
 
     if (ide->waits) {
@@ -189,23 +167,23 @@ static void ide_poll(struct drive *drive)
         return;
     }
     for (u32 i = 0; i < SECTORS_A_LOOK; i++) {
-        u8 status = status_wait(ide->channel);
+        u8 status = ide_status_wait(ide->channel);
 
         if (status & ATA_STATUS_BUSY)
             return;
         if (status & (ATA_STATUS_ERROR | ATA_STATUS_FAULT)) {
-            end(ide, -EIO);
+            ide_end(ide, -EIO);
             return;
         }
         if (ide->moved == ide->total) { /* a write's last sector, or a flush, is over */
-            end(ide, 0);
+            ide_end(ide, 0);
             return;
         }
         if (!(status & ATA_STATUS_DATA))
             return;
         sector_move(ide);
         if (read && ide->moved == ide->total) {
-            end(ide, 0);
+            ide_end(ide, 0);
             return;
         }
     }
@@ -232,9 +210,9 @@ static bool may_reset(struct ide_drive *ide)
 }
 
 /* Who only waited for the channel has nothing to be forgotten. */
-static int ide_reset(struct drive *drive, bool first)
+int ide_reset(struct drive *drive, bool first)
 {
-    struct ide_drive *ide = of(drive);
+    struct ide_drive *ide = ide_of(drive);
     u64 passed;
 
     if (first) {
@@ -248,7 +226,7 @@ static int ide_reset(struct drive *drive, bool first)
     if (ide->stage == STAGE_RESETTING && passed > tsc_from_us(RESET_US)) {
         stage_set(ide, STAGE_RECOVERING, CONTROL_SILENT);
     } else if (ide->stage == STAGE_RECOVERING && passed > tsc_from_us(RECOVER_US) &&
-               !(status_of(ide->channel) & ATA_STATUS_BUSY)) {
+               !(ide_status(ide->channel) & ATA_STATUS_BUSY)) {
         leave(ide);
         return 0;
     }
@@ -260,40 +238,54 @@ static const struct drive_ops ide_ops = {.start = ide_start, .poll = ide_poll, .
 /* ---------------------------------------------------------------- coming up */
 
 /* Wait until the device has something to say: its status, with BUSY if it has not. */
-static u8 answer_wait(const struct channel *channel)
+static u8 answer_wait(const struct ide_channel *channel)
 {
-    u8 status = status_of(channel);
+    u8 status = ide_status(channel);
 
     for (u32 ms = 0; ms < ANSWER_MS && status & ATA_STATUS_BUSY; ms++) {
         tsc_delay_us(1000);
-        status = status_of(channel);
+        status = ide_status(channel);
     }
     return status;
 }
 
-/* Is it a disk, and which? A CD drive refuses the command. */
-static bool identify(struct ide_drive *ide)
+/* What it says of itself, by one of the two commands: false, if it does not know it. */
+static bool identity_read(struct ide_drive *ide, u8 command, u16 *words)
 {
-    const struct channel *channel = ide->channel;
-    struct ata_identity identity;
-    u16 words[BLOCK_SECTOR / 2];
+    const struct ide_channel *channel = ide->channel;
 
-    out8((u16)(channel->port + DEVICE), (u8)(DEVICE_ALWAYS | ide->device));
+    out8((u16)(channel->port + IDE_DEVICE), (u8)(IDE_DEVICE_ALWAYS | ide->device));
     if (answer_wait(channel) & ATA_STATUS_BUSY)
         return false;
     address_write(channel->port, 0, 0);
-    out8((u16)(channel->port + COMMAND), ATA_IDENTIFY);
+    out8((u16)(channel->port + IDE_COMMAND), command);
     if ((answer_wait(channel) & (ATA_STATUS_BUSY | ATA_STATUS_DATA | ATA_STATUS_ERROR)) != ATA_STATUS_DATA)
         return false;
-    words_read(channel->port, words);
-    ata_identify(words, &identity);
-    ide->lba48 = identity.lba48;
-    ide->drive.sectors = identity.lba48 ? identity.sectors : MIN(identity.sectors, LBA28_END);
-    ide->drive.has_flush = identity.has_flush;
-    return identity.sectors != 0;
+    ide_words_read(channel->port, words, BLOCK_SECTOR);
+    return true;
 }
 
-static void device_look(struct channel *channel, u32 number)
+/* Is it a disk, which? Or a CD drive, that refuses a disk's command? */
+static bool identify(struct ide_drive *ide)
+{
+    struct ata_identity identity;
+    u16 words[BLOCK_SECTOR / 2];
+
+    if (identity_read(ide, ATA_IDENTIFY, words)) {
+        ata_identify(words, &identity);
+        ide->lba48 = identity.lba48;
+        ide->drive.sectors = identity.lba48 ? identity.sectors : MIN(identity.sectors, LBA28_END);
+        ide->drive.has_flush = identity.has_flush;
+        return identity.sectors != 0;
+    }
+    ide->drive.is_cd = identity_read(ide, ATA_IDENTIFY_PACKET, words) && atapi_is_cd(words);
+    ide->drive.read_only = ide->drive.is_cd;
+    if (ide->drive.is_cd)
+        ide->drive.ops = &ide_packet_ops;
+    return ide->drive.is_cd;
+}
+
+static void device_look(struct ide_channel *channel, u32 number)
 {
     struct ide_drive *ide = memory_alloc(sizeof(*ide), FRAME_OWNER_HYPERVISOR);
 
@@ -318,7 +310,7 @@ static void ports_find(void)
     static const u16 ports[] = LEGACY_PORT, controls[] = LEGACY_STATUS;
 
     for (u32 i = 0; i < CHANNELS; i++)
-        channels[i] = (struct channel){.port = ports[i], .control = controls[i]};
+        channels[i] = (struct ide_channel){.port = ports[i], .control = controls[i]};
     for (u32 i = 0; i < host_pci_count; i++) {
         const struct host_pci_function *function = &host_pci_functions[i];
 
@@ -326,9 +318,9 @@ static void ports_find(void)
             continue;
         for (u32 j = 0; j < CHANNELS; j++)
             if (function->class & NATIVE(j))
-                channels[j] =
-                    (struct channel){.port = host_pci_port_bar(function->address, 2 * j),
-                                     .control = (u16)(host_pci_port_bar(function->address, 2 * j + 1) + 2)};
+                channels[j] = (struct ide_channel){
+                    .port = host_pci_port_bar(function->address, 2 * j),
+                    .control = (u16)(host_pci_port_bar(function->address, 2 * j + 1) + 2)};
         return;
     }
 }
@@ -337,9 +329,9 @@ void host_ide_start(void)
 {
     ports_find();
     for (u32 i = 0; i < CHANNELS * DEVICES; i++) {
-        struct channel *channel = &channels[i / DEVICES];
+        struct ide_channel *channel = &channels[i / DEVICES];
 
-        if (!channel->port || status_of(channel) == NOBODY)
+        if (!channel->port || ide_status(channel) == NOBODY)
             continue;
         out8(channel->control, CONTROL_SILENT);
         device_look(channel, i);

@@ -161,6 +161,24 @@ static void slot_answer(struct virtio_scsi_slot *slot)
         slot_end(slot, VIRTIO_SCSI_S_OK, bytes);
 }
 
+/* What the guest did to its tray happens to the machine's; what lies in that can't be read any more. */
+static void drive_follow(struct virtio_scsi_unit *unit)
+{
+    struct scsi_cd *cd = &unit->cd;
+
+    if (!unit->drive)
+        return;
+    if (unit->drive_is_locked != cd->locked) {
+        unit->drive_is_locked = cd->locked;
+        cd_drive_lock_tray(unit->drive, cd->locked);
+    }
+    if (unit->drive_is_open == cd->tray_open)
+        return;
+    unit->drive_is_open = cd->tray_open;
+    cd->medium = NULL;
+    cd_drive_move_tray(unit->drive, cd->tray_open);
+}
+
 /* Begin what a chain asks for. */
 static u64 slot_begin(struct virtio_scsi_slot *slot)
 {
@@ -186,6 +204,8 @@ static u64 slot_begin(struct virtio_scsi_slot *slot)
     scsi_cd_execute(unit < scsi->unit_count ? &scsi->units[unit].cd : NULL, scsi->unit_count, &slot->command);
     if (slot->command.medium)
         return slot_read(slot, &scsi->units[unit]);
+    if (unit < scsi->unit_count)
+        drive_follow(&scsi->units[unit]);
     slot_answer(slot);
     return 0;
 }
@@ -238,6 +258,7 @@ static u8 task_function(struct virtio_scsi *scsi, const struct virtio_scsi_ctrl_
     case VIRTIO_SCSI_T_TMF_ABORT_TASK: tasks_find(scsi, unit, &tag, true); break;
     case VIRTIO_SCSI_T_TMF_LOGICAL_UNIT_RESET:
         scsi_cd_bus_reset(&scsi->units[unit].cd);
+        drive_follow(&scsi->units[unit]);
         tasks_find(scsi, unit, NULL, true);
         break;
     case VIRTIO_SCSI_T_TMF_ABORT_TASK_SET:
@@ -416,11 +437,36 @@ static struct virtio_scsi_unit *unit_of_media(struct media *media)
     return container_of(media, struct virtio_scsi_unit, cd.media);
 }
 
-/* It tells of everything as it happens. */
+/* All but the machine's tells of everything as it happens. */
 static void media_check(struct media *media, u32 clearing)
 {
+    struct virtio_scsi_unit *unit = unit_of_media(media);
+
     (void)clearing;
-    media_checked(media, 0);
+    if (!unit->drive || !cd_drive_check(unit->drive))
+        media_checked(media, 0);
+}
+
+/* The machine's drive has something to say. */
+static void drive_tells(struct cd_user *user, u32 news)
+{
+    struct virtio_scsi_unit *unit = container_of(user, struct virtio_scsi_unit, user);
+    struct scsi_cd *cd = &unit->cd;
+    bool open = news & CD_NEWS_OPEN;
+
+    spinlock_take(lock_of(unit->scsi));
+    if (news & CD_NEWS_GONE)
+        scsi_cd_eject(cd, true);
+    if (news & CD_NEWS_CAME && cd_drive_take(unit->drive))
+        scsi_cd_insert(cd, unit->drive);
+    if (news & CD_NEWS_EJECT_WANTED)
+        scsi_cd_ask_eject(cd);
+    if (!cd->medium)
+        cd->tray_open = open;
+    unit->drive_is_open = cd->tray_open;
+    spinlock_release(lock_of(unit->scsi));
+    if (news & CD_NEWS_CHECKED)
+        media_checked(&cd->media, 0);
 }
 
 static void medium_drop(struct block_device *medium)
@@ -437,6 +483,8 @@ static int medium_insert(struct media *media, struct block_device *medium)
     struct block_device *before = unit->cd.medium; /* which the guest may have left in an open tray */
     bool ready;
 
+    if (unit->drive)
+        return -EPERM;
     spinlock_take(lock_of(unit->scsi));
     ready = scsi_cd_is_ready(&unit->cd);
     if (!ready)
@@ -456,18 +504,27 @@ static int medium_eject(struct media *media, bool force)
 
     spinlock_take(lock_of(unit->scsi));
     error = scsi_cd_eject(&unit->cd, force);
-    spinlock_release(lock_of(unit->scsi));
     if (!error)
+        drive_follow(unit);
+    spinlock_release(lock_of(unit->scsi));
+    if (!error && !unit->drive)
         medium_drop(before);
     return error;
 }
 
 static void medium_describe(struct media *media, char *text, size_t size)
 {
-    const struct scsi_cd *cd = &unit_of_media(media)->cd;
+    const struct virtio_scsi_unit *unit = unit_of_media(media);
+    const struct block_device *drive = unit->drive;
+    const struct scsi_cd *cd = &unit->cd;
+    bool empty = !READ_ONCE(cd->medium);
 
-    snprintf(text, size, "%s%s%s", cd->medium ? cd->medium->name : "empty",
-             cd->tray_open ? ", tray open" : "", cd->locked ? ", locked" : "");
+    snprintf(text, size, "%s%s%s%s",
+             drive   ? drive->name
+             : empty ? "empty"
+                     : cd->medium->name,
+             drive && empty ? ", empty" : "", cd->tray_open ? ", tray open" : "",
+             cd->locked ? ", locked" : "");
 }
 
 static const struct media_ops drive_ops = {
@@ -477,28 +534,47 @@ static const struct media_ops drive_ops = {
     .eject = medium_eject,
 };
 
+/* What lies in it: the file, memory, or what the machine's drive has. */
+static int medium_open(struct virtio_scsi_unit *unit, const struct vm_disk *cdrom,
+                       struct block_device **medium, char *why, size_t size)
+{
+    frame_owner_t owner = frame_owner_support(unit->scsi->virtio.pci.machine->vm->index);
+    int used = snprintf(why, size, "lintel.conf:%u: cdrom = %s: ", cdrom->line, cdrom->name), error = 0;
+
+    if (cdrom->host) {
+        unit->user.tell = drive_tells;
+        error = cd_drive_open(cdrom->name, owner, &unit->user, &unit->drive, why + used, size - (size_t)used);
+        *medium = !error && unit->drive->sectors ? unit->drive : NULL;
+        return error;
+    }
+    if (cdrom->file.start)
+        error = block_rom_create(&cdrom->file, owner, medium);
+    else if (cdrom->bytes)
+        error = block_ram_create(&cdrom->file, cdrom->bytes, owner, medium);
+    if (error)
+        snprintf(why, size, "no memory is left for cdrom = %s", cdrom->name);
+    return error;
+}
+
 /* What the line `cdrom = ...` says. */
 static int unit_add(struct virtio_scsi *scsi, const struct vm_disk *cdrom, char *why, size_t size)
 {
     struct vm *vm = scsi->virtio.pci.machine->vm;
     struct virtio_scsi_unit *unit = &scsi->units[scsi->unit_count];
     struct block_device *medium = NULL;
-    int error = 0;
+    int error;
 
-    if (cdrom->file.start)
-        error = block_rom_create(&cdrom->file, frame_owner_support(vm->index), &medium);
-    else if (cdrom->bytes)
-        error = block_ram_create(&cdrom->file, cdrom->bytes, frame_owner_support(vm->index), &medium);
-    if (error) {
-        snprintf(why, size, "no memory is left for cdrom = %s", cdrom->name);
-        return error;
-    }
     unit->scsi = scsi;
+    error = medium_open(unit, cdrom, &medium, why, size);
+    if (error)
+        return error;
     unit->cd.media.ops = &drive_ops;
     unit->cd.media.vm = vm;
     unit->cd.media.poll_ms = MEDIA_POLL_DEFAULT;
     snprintf(unit->cd.media.name, sizeof(unit->cd.media.name), "cd%u", scsi->unit_count);
     scsi_cd_init(&unit->cd, medium);
+    if (unit->drive) /* which must be asked */
+        unit->cd.media.by_itself = 0;
     media_add(&unit->cd.media);
     scsi->unit_count++;
     return 0;
@@ -541,26 +617,40 @@ int virtio_scsi_create(struct machine *m, unsigned slot, char *why, size_t size)
     return error;
 }
 
+/* The medium, or the machine's drive, whatever lies in that. */
+static struct block_device *device_of(const struct virtio_scsi_unit *unit)
+{
+    return unit->drive ? unit->drive : unit->cd.medium;
+}
+
+/* A tray that is open stays so where it is a real one. */
+static void unit_reset(struct virtio_scsi_unit *unit)
+{
+    scsi_cd_reset(&unit->cd);
+    unit->cd.tray_open = unit->drive_is_open;
+    drive_follow(unit);
+}
+
 void virtio_scsi_reset(struct virtio_scsi *scsi)
 {
     for (u32 i = 0; i < scsi->unit_count; i++)
-        if (scsi->units[i].cd.medium)
-            block_abort(scsi->units[i].cd.medium);
+        if (device_of(&scsi->units[i]))
+            block_abort(device_of(&scsi->units[i]));
     spinlock_take(lock_of(scsi));
     ends_tell(scsi, false);
     scsi->worker.work = false;
     virtio_power_on(&scsi->virtio);
     for (u32 i = 0; i < scsi->unit_count; i++)
-        scsi_cd_reset(&scsi->units[i].cd);
+        unit_reset(&scsi->units[i]);
     spinlock_release(lock_of(scsi));
 }
 
 void virtio_scsi_destroy(struct virtio_scsi *scsi)
 {
     for (u32 i = 0; i < scsi->unit_count; i++) {
+        if (device_of(&scsi->units[i])) /* it may have a check to be ended */
+            block_close(device_of(&scsi->units[i]));
         media_remove(&scsi->units[i].cd.media);
-        if (scsi->units[i].cd.medium)
-            block_close(scsi->units[i].cd.medium);
     }
     memory_free(scsi, sizeof(*scsi), frame_owner_support(scsi->virtio.pci.machine->vm->index));
 }

@@ -10,6 +10,7 @@
 #include <linux/virtio_scsi.h>
 
 #include "guest/devices/virtio.h"
+#include "hv/storage/cd_drive.h"
 #include "hv/storage/scsi_cd.h"
 
 #define VIRTIO_SCSI_SLOTS 8u /* commands that may be in progress, all drives together */
@@ -35,6 +36,11 @@ struct virtio_scsi_unit {
     struct scsi_cd cd;
     struct virtio_scsi *scsi;
     u32 in_progress; /* slots, at the medium */
+
+    /* Behind it stands a drive of the machine, which does what the guest does to this one; or NULL. */
+    struct block_device *drive;
+    struct cd_user user;
+    bool drive_is_open, drive_is_locked; /* as it was told, or has told */
 };
 
 struct virtio_scsi {

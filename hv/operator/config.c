@@ -169,6 +169,24 @@ static void drive_compare(struct parser *p, const struct vm_disk *disk, const st
             disk->name, vm->name, other->line);
 }
 
+/* A tray is one VM's alone. */
+static void cdrom_compare(struct parser *p, const struct vm_disk *cdrom, const struct vm_config *vm,
+                          const struct vm_disk *other)
+{
+    if (strcmp(cdrom->name, other->name) == 0)
+        mistake(p, "cdrom = %s is what VM %s has by line %u; right would be a drive of its own", cdrom->name,
+                vm->name, other->line);
+}
+
+static void cdrom_check(struct parser *p, const struct vm_disk *cdrom)
+{
+    for (u32 i = 0; i < p->config->vm_count; i++)
+        for (u32 j = 0; j < p->config->vms[i].cdrom_count; j++)
+            cdrom_compare(p, cdrom, &p->config->vms[i], &p->config->vms[i].cdroms[j]);
+    for (const struct vm_disk *other = p->vm->cdroms; other < cdrom; other++)
+        cdrom_compare(p, cdrom, p->vm, other);
+}
+
 static void drive_check(struct parser *p, const struct vm_disk *disk)
 {
     for (u32 i = 0; i < p->config->vm_count; i++)
@@ -181,7 +199,9 @@ static void drive_check(struct parser *p, const struct vm_disk *disk)
 static void disk_resolve(struct parser *p, const char *key, struct vm_disk *disk)
 {
     p->line = disk->line;
-    if (disk->host)
+    if (disk->host && strcmp(key, "cdrom") == 0)
+        cdrom_check(p, disk);
+    else if (disk->host)
         drive_check(p, disk);
     if (disk->host || disk->bytes)
         return;

@@ -5,11 +5,11 @@
  * its table with this one.
  *
  * type: file (a name without white space), disk (the same, ram:SIZE, or a drive of the machine; VM_DISKS_MAX
- * times at most), disk_write (yes or no, about the disk above it), cdrom (a file, ram:SIZE or empty;
- * VM_CDROMS_MAX times), packed (a file; CONFIG_PACKED_MAX times), text, size (K, M or G behind the number),
- * a range of numbers (1..32), cpu_list and vcpu_list (numbers and ranges with commas between them), yes_no,
- * or the words that are allowed, in the order of their enum. A key without a default ("") may be left out,
- * but for kernel.
+ * times at most), disk_write (yes or no, about the disk above it), cdrom (a file, ram:SIZE, a CD drive of
+ * the machine, or empty; VM_CDROMS_MAX times), packed (a file; CONFIG_PACKED_MAX times), text, size (K, M
+ * or G behind the number), a range of numbers (1..32), cpu_list and vcpu_list (numbers and ranges with commas
+ * between them), yes_no, or the words that are allowed, in the order of their enum. A key without a default
+ * ("") may be left out, but for kernel.
  */
 /* clang-format off */
 #ifndef CONFIG_KEY
@@ -26,7 +26,7 @@ CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")
 CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
 CONFIG_KEY("vm", "disk", disk, "", "a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2")
 CONFIG_KEY("vm", "write", disk_write, "", "yes or no, below the disk that it is about") /* of a drive: no */
-CONFIG_KEY("vm", "cdrom", cdrom, "", "the name of an image file, ram:SIZE such as ram:64M, or empty")
+CONFIG_KEY("vm", "cdrom", cdrom, "", "a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty")
 CONFIG_KEY("vm", "virtio.rng", yes_no, "no", "yes or no") /* random numbers, where the CPU has some */
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")

@@ -150,6 +150,15 @@ bool config_is_drive(struct span disk)
     return begins_with(&disk, "virtio:") || begins_with(&disk, "ahci:") || begins_with(&disk, "ide:");
 }
 
+/* A drive that may be a CD drive, whole; or no drive. */
+static bool cdrom_is_right(struct span cdrom)
+{
+    struct span rest;
+
+    return !config_is_drive(cdrom) ||
+           (!begins_with(&cdrom, "virtio:") && span_cut(cdrom, '/', &rest).length == cdrom.length);
+}
+
 bool config_disk_parse(struct span disk, u64 *bytes)
 {
     *bytes = 0;
@@ -249,7 +258,7 @@ bool config_value_parse(const struct config_key *key, struct span text, struct c
     if (strcmp(key->type, "disk") == 0)
         return config_disk_parse(text, &value->number);
     if (strcmp(key->type, "cdrom") == 0)
-        return config_disk_parse(text, &value->number) && !config_is_drive(text);
+        return config_disk_parse(text, &value->number) && cdrom_is_right(text);
     if (strcmp(key->type, "cpu_list") == 0)
         return cpu_list_parse(text, CPU_MAX, &value->number);
     if (strcmp(key->type, "vcpu_list") == 0)

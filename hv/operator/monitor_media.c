@@ -134,14 +134,21 @@ void media_insert_command(struct vm *vm, char *const *more)
 {
     struct media *media = drive_named(vm, more[0]);
     struct block_device *medium = media ? medium_make(vm, more[1]) : NULL;
+    int error;
 
     if (!medium)
         return;
-    if (media->ops->insert(media, medium) == 0) {
+    error = media->ops->insert(media, medium);
+    if (!error) {
         console_printf("VM %s: %s has %s in it.\n", vm->name, media->name, more[1]);
         return;
     }
     block_close(medium);
+    if (error == -EPERM) {
+        console_printf("VM %s: %s is a drive of the machine; right would be to put a disc in by hand.\n",
+                       vm->name, media->name);
+        return;
+    }
     console_printf("VM %s: %s has a medium in it already; right would be `media eject %s %s` before.\n",
                    vm->name, media->name, vm->name, media->name);
 }

@@ -44,7 +44,7 @@ struct vm_config {
     char cmdline[VM_CMDLINE_MAX];
     struct vm_disk disks[VM_DISKS_MAX];
     u32 disk_count;
-    struct vm_disk cdroms[VM_CDROMS_MAX]; /* without a file or bytes: empty */
+    struct vm_disk cdroms[VM_CDROMS_MAX]; /* without a file or bytes: empty, or the machine's */
     u32 cdrom_count;
     bool virtio_rng;              /* random numbers on the PCI bus */
     u64 memory;                   /* bytes, page multiple */

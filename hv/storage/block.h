@@ -51,7 +51,8 @@ struct block_device {
 /*
  * 0: done. -EINPROGRESS: request->done will tell. -EINVAL: the range is not of the device, or the segments do
  * not fit it; -EROFS; -ENOTSUP; -EFAULT: a segment is not all RAM, nothing was done; -EIO, -ENOMEM: the drive
- * failed, a part may have been done. Any CPU; the user's lock, which is below RANK_VM.
+ * failed, a part may have been done; -ENOMEDIUM: what lay in it has gone. Any CPU; the user's lock, which is
+ * below RANK_VM.
  */
 int block_submit(struct block_device *device, struct block_request *request);
 /* No request is in progress any more. Boot CPU, no lock held. */

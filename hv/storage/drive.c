@@ -171,8 +171,12 @@ static void slot_finish(struct drive *drive, struct drive_slot *slot, int status
 
     slot->state = DRIVE_SLOT_IDLE;
     slot->last = false;
+    if (drive->is_cd && !slot->own)
+        status = cd_read_failed(drive, status);
     slot->status = status;
-    if (status)
+    if (slot->own)
+        cd_ended(drive, slot);
+    else if (status && status != -ENOMEDIUM)
         complain(drive, slot);
     if (!job)
         return;
@@ -243,7 +247,10 @@ static bool piece_begin(struct drive *drive, struct drive_slot *slot, struct dri
     slot->bytes = (u32)bytes;
     slot->offset = job->sent;
     slot->job = job;
+    slot->own = false;
     list_remove(&job->node);
+    if (drive->is_cd)
+        cd_read_begin(slot);
     if (slot->operation == BLOCK_WRITE)
         error = slot_copy(slot, false);
     if (error) {
@@ -281,9 +288,15 @@ static void pump(struct drive *drive)
             return;
         }
         slot = slot_in(drive, DRIVE_SLOT_IDLE);
+        if (slot && drive->is_cd && cd_next(drive, slot)) {
+            slot_start(drive, slot);
+            return;
+        }
         if (!slot || list_empty(&drive->jobs))
             return;
         job = list_entry(drive->jobs.next, struct drive_job, node);
+        if (drive->is_cd && !drive->cd.taken)
+            job->status = -ENOMEDIUM;
         if (job->status) { /* a piece of it has failed: no further one */
             list_remove(&job->node);
             job_look(job);
@@ -299,6 +312,8 @@ static void lose(struct drive *drive)
 {
     log_error("drive %s: is lost, as it does not even let itself be reset", drive->name);
     drive->state = DRIVE_LOST;
+    if (drive->is_cd)
+        cd_lost(drive);
     for (u32 i = 0; i < drive->slot_count; i++)
         if (drive->slots[i].state == DRIVE_SLOT_AGAIN)
             slot_finish(drive, &drive->slots[i], -EIO);
@@ -315,6 +330,8 @@ static void reset_go_on(struct drive *drive, bool begin)
 {
     int status = drive->ops->reset(drive, begin);
 
+    if (status == 0 && drive->is_cd)
+        cd_doubt(drive);
     if (status == 0)
         drive->state = DRIVE_WORKS;
     else if (status != -EINPROGRESS || passed_since(drive->reset_since) > tsc_from_us(TIMEOUT_US))
@@ -377,7 +394,7 @@ static u64 next_look(const struct drive *drive)
 {
     u64 now = drive_now(), quiet = passed_since(drive->quiet_since) / POLL_QUARTER;
 
-    if (!list_empty(&drive->ended))
+    if (!list_empty(&drive->ended) || (drive->cd.news && drive->cd.user))
         return now;
     if (drive->state == DRIVE_RESETTING)
         return now + tsc_from_us(POLL_MOST);
@@ -397,6 +414,17 @@ static void timer_want(struct drive *drive)
     timer_set(&drive->timer, when);
 }
 
+void drive_go_on(struct drive *drive)
+{
+    pump(drive);
+    timer_want(drive);
+}
+
+struct drive *drive_of(struct block_device *device)
+{
+    return user_of(device)->drive;
+}
+
 static void fire(struct timer *timer)
 {
     struct drive *drive = container_of(timer, struct drive, timer);
@@ -406,6 +434,8 @@ static void fire(struct timer *timer)
     pump(drive);
     spinlock_release(&drive->lock);
     ends_tell(drive);
+    if (drive->is_cd)
+        cd_tell(drive);
     spinlock_take(&drive->lock);
     timer_want(drive);
     spinlock_release(&drive->lock);
@@ -421,12 +451,13 @@ static int submit_locked(struct drive_user *user, struct block_request *request)
 
     if (drive->state == DRIVE_LOST || !job)
         return -EIO;
+    if (drive->is_cd && !drive->cd.taken)
+        return -ENOMEDIUM;
     *job = (struct drive_job){
         .user = user, .request = request, .bytes = flush ? 1 : request->sectors * BLOCK_SECTOR};
     list_init(&job->node);
     list_add_before(&drive->jobs, &job->node);
-    pump(drive);
-    timer_want(drive);
+    drive_go_on(drive);
     return -EINPROGRESS;
 }
 
@@ -496,6 +527,8 @@ static void user_close(struct block_device *device)
 {
     struct drive_user *user = user_of(device);
 
+    if (user->drive->is_cd)
+        cd_close(user->drive);
     spinlock_take(&user->drive->lock);
     list_remove(&user->node);
     spinlock_release(&user->drive->lock);
@@ -559,11 +592,35 @@ static int read_now(struct partition_source *source, u64 sector)
     return slot->status;
 }
 
+/* Likewise all that is to be known of a CD drive's medium, though nothing waits for it but this CPU. */
+static int look_now(struct drive *drive)
+{
+    u64 begun = drive_now();
+
+    spinlock_take(&drive->lock);
+    cd_doubt(drive);
+    pump(drive);
+    while (drive->busy && !drive->failed && passed_since(begun) < tsc_from_us(BOOT_US)) {
+        drive->ops->poll(drive);
+        pump(drive);
+        cpu_pause();
+    }
+    if (drive->busy)
+        drive->state = DRIVE_LOST;
+    spinlock_release(&drive->lock);
+    return drive->busy ? -EIO : 0;
+}
+
 static void say(const struct drive *drive)
 {
     static const char *const kinds[] = {"no partition table", "MBR", "GPT"};
     char list[160] = "";
 
+    if (drive->is_cd) {
+        log_info("drive %s: a CD drive, %s", drive->name,
+                 drive->cd.medium == CD_READY ? "with a medium in it" : "empty");
+        return;
+    }
     for (u32 i = 0; i < PARTITIONS_MAX; i++) {
         size_t used = strlen(list);
 
@@ -587,7 +644,7 @@ int drive_register(struct drive *drive)
     timer_init(&drive->timer, sched_timers(0), fire);
     if (drive_count == DRIVES_MAX || !drive_buffer_make(drive, 0))
         return -ENOSPC;
-    if (partition_table_read(&boot.source, &drive->table)) {
+    if (drive->is_cd ? look_now(drive) : partition_table_read(&boot.source, &drive->table)) {
         log_warning("drive %s: is left out, as it can't be read", drive->name);
         return -EIO;
     }
@@ -596,14 +653,18 @@ int drive_register(struct drive *drive)
     return 0;
 }
 
-/* Those that are there, as far as they fit, for who named another one. */
-static void list_drives(char *why, size_t size)
+/* Those of the kind that are there, as far as they fit, for who named another one. */
+static void list_drives(bool cd, char *why, size_t size)
 {
+    const char *before = "; right would be one of ";
     size_t used = strlen(why);
 
-    for (u32 i = 0; i < drive_count && used + DRIVE_NAME_MAX < size; i++) {
-        snprintf(why + used, size - used, "%s%s", i ? ", " : "; right would be one of ", drives[i]->name);
+    for (u32 i = 0; i < drive_count && used + strlen(before) + DRIVE_NAME_MAX < size; i++) {
+        if (drives[i]->is_cd != cd)
+            continue;
+        snprintf(why + used, size - used, "%s%s", before, drives[i]->name);
         used = strlen(why);
+        before = ", ";
     }
 }
 
@@ -616,7 +677,7 @@ static struct drive *drive_find(const char *name, size_t length)
 }
 
 /* What the name means, of the form that the configuration has checked. NULL: why says it. */
-static struct drive *range_find(const char *name, struct partition *range, char *why, size_t size)
+static struct drive *range_find(bool cd, const char *name, struct partition *range, char *why, size_t size)
 {
     const char *part = strchr(name, '/');
     struct drive *drive = drive_find(name, part ? (size_t)(part - name) : strlen(name));
@@ -624,7 +685,7 @@ static struct drive *range_find(const char *name, struct partition *range, char 
 
     if (!drive) {
         snprintf(why, size, "there is no drive %s", name);
-        list_drives(why, size);
+        list_drives(cd, why, size);
         return NULL;
     }
     *range = (struct partition){0, drive->sectors};
@@ -652,6 +713,12 @@ static const struct drive_user *conflict_find(const struct drive *drive, const s
     return NULL;
 }
 
+/* Who has its tray, which is one's alone. */
+static const struct drive_user *cd_user_of(const struct drive *drive)
+{
+    return list_empty(&drive->users) ? NULL : list_entry(drive->users.next, struct drive_user, node);
+}
+
 static struct drive_user *user_make(struct drive *drive, const char *name, const struct partition *range,
                                     frame_owner_t owner)
 {
@@ -673,23 +740,29 @@ static struct drive_user *user_make(struct drive *drive, const char *name, const
     return user;
 }
 
-int drive_open(const char *name, bool write, frame_owner_t owner, struct block_device **device, char *why,
-               size_t size)
+static int open_as(bool cd, const char *name, bool write, frame_owner_t owner, struct block_device **device,
+                   char *why, size_t size)
 {
     struct partition range;
-    struct drive *drive = range_find(name, &range, why, size);
+    struct drive *drive = range_find(cd, name, &range, why, size);
     const struct drive_user *other;
     struct drive_user *user;
 
     if (!drive)
         return -ENOENT;
+    if (drive->is_cd != cd) {
+        snprintf(why, size, "drive %s is %s; right would be %s = %s", drive->name,
+                 cd ? "a disk" : "a CD drive", cd ? "disk" : "cdrom", drive->name);
+        return -ENODEV;
+    }
     if (write && drive->read_only) {
         snprintf(why, size, "drive %s is write-protected; right would be to leave write away", drive->name);
         return -EROFS;
     }
-    other = conflict_find(drive, &range, write);
+    other = cd ? cd_user_of(drive) : conflict_find(drive, &range, write);
     if (other) {
-        snprintf(why, size, "%s is in use as %s, and one of the two writes", name, other->name);
+        snprintf(why, size, "%s is in use as %s%s", name, other->name,
+                 cd ? "" : ", and one of the two writes");
         return -EBUSY;
     }
     user = user_make(drive, name, &range, owner);
@@ -703,4 +776,15 @@ int drive_open(const char *name, bool write, frame_owner_t owner, struct block_d
     spinlock_release(&drive->lock);
     *device = &user->device;
     return 0;
+}
+
+int drive_open(const char *name, bool write, frame_owner_t owner, struct block_device **device, char *why,
+               size_t size)
+{
+    return open_as(false, name, write, owner, device, why, size);
+}
+
+int drive_open_cd(const char *name, frame_owner_t owner, struct block_device **device, char *why, size_t size)
+{
+    return open_as(true, name, false, owner, device, why, size);
 }

@@ -25,6 +25,8 @@
 #include "hv/lib/log.h"
 #include "hv/run/timer.h"
 #include "hv/storage/block.h"
+#include "hv/storage/cd_drive.h"
+#include "hv/storage/cd_packet.h"
 #include "hv/storage/partition.h"
 
 #define DRIVES_MAX       32
@@ -48,11 +50,13 @@ struct drive_job;
 struct drive_slot {
     u8 state;  /* enum drive_slot_state */
     bool last; /* it is tried alone: who fails now is the one that fails */
+    bool own;  /* of a CD drive: no piece of a request, but a command of lintel's own */
     enum block_operation operation;
-    u64 sector;  /* of the drive */
-    u32 bytes;   /* 0 for a flush */
-    int status;  /* of the latest one */
-    u64 started; /* ticks */
+    u8 packet[CD_PACKET_BYTES]; /* of a CD drive: what is to be sent; all of them read, or move nothing */
+    u64 sector;                 /* of the drive */
+    u32 bytes;                  /* 0 for a flush; of a CD drive's commands: at most so many */
+    int status;                 /* of the latest one */
+    u64 started;                /* ticks */
     u8 *data;
     hpa_t data_hpa;
     struct drive_job *job; /* NULL: nobody's any more */
@@ -73,10 +77,11 @@ struct drive_ops {
 };
 
 struct drive {
-    const struct drive_ops *ops; /* this and the four below: the driver's, before drive_register */
+    const struct drive_ops *ops; /* this and what is below: the driver's, before drive_register */
     char name[DRIVE_NAME_MAX];   /* "virtio:0": stable */
     u64 sectors;
     u32 slot_count; /* pieces that the hardware takes at once, 1 to DRIVE_SLOTS */
+    bool is_cd;     /* a CD drive: commands are packets, one at a time, and media come and go */
     bool read_only, has_flush;
     bool flush_alone; /* a flush goes out alone, and nothing beside it */
     hpa_t dma_end;    /* its buffers must lie below; 0: anywhere */
@@ -93,6 +98,7 @@ struct drive {
     struct list_node ended; /* whose users are to be told */
     struct list_node users;
     struct partition_table table;
+    struct cd_drive cd;
     struct drive_slot slots[DRIVE_SLOTS];
     struct log_limit log_limit;
 };
@@ -108,18 +114,29 @@ int drive_register(struct drive *drive);
 bool drive_buffer_make(struct drive *drive, u32 slot);
 /* It was not registered, and its hardware is at rest. */
 void drive_give_up(struct drive *drive);
-/* From ops->poll. status: 0 or -EIO. */
+/* From ops->poll. status: 0 or -EIO; of a CD drive one of cd_error_judge, too. */
 void drive_slot_ended(struct drive *drive, unsigned slot, int status);
 /* From ops->poll: something has happened, so it is worth looking again soon. */
 void drive_moved(struct drive *drive);
 /* From ops->poll: it stands still until it is reset, and which piece is to blame is not known. */
 void drive_failed(struct drive *drive);
 
+/* ---- for cd_drive.c, under the drive's lock ---- */
+
+/* Whose device this is. No lock. */
+struct drive *drive_of(struct block_device *device);
+/* There is something new to be sent, or to be told. */
+void drive_go_on(struct drive *drive);
+/* As drive_open, a CD drive for one user alone. Without the lock. */
+int drive_open_cd(const char *name, frame_owner_t owner, struct block_device **device, char *why,
+                  size_t size);
+
 /* ---- for users ---- */
 
 /*
  * "virtio:0" or "virtio:0/part2", to be read, and written if write. Nobody else may have a sector of it then,
- * nor may it be written while others read. -ENOENT, -EBUSY, -EROFS, -ENOMEM: why says what would be right.
+ * nor may it be written while others read. -ENOENT, -ENODEV: it is a CD drive, -EBUSY, -EROFS, -ENOMEM: why
+ * says what would be right.
  * Boot CPU.
  */
 int drive_open(const char *name, bool write, frame_owner_t owner, struct block_device **device, char *why,

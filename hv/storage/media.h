@@ -40,7 +40,7 @@ struct media_ops {
     void (*report)(struct media *media, u32 events);
     /* For the operator; boot CPU, no lock held. What is in it, as one line. */
     void (*describe)(struct media *media, char *text, size_t size);
-    /* Put a medium in, which is the drive's from now on. -EBUSY: there is one in it. */
+    /* Put a medium in, which is the drive's from now on. -EBUSY: there is one in it; -EPERM: hands do it. */
     int (*insert)(struct media *media, struct block_device *medium);
     /* Take it out. -ENOENT: there is none; -EAGAIN: it is locked in, and the user was asked for it. */
     int (*eject)(struct media *media, bool force);

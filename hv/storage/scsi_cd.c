@@ -150,12 +150,18 @@ void scsi_cd_insert(struct scsi_cd *cd, struct block_device *medium)
     came(cd);
 }
 
+void scsi_cd_ask_eject(struct scsi_cd *cd)
+{
+    if (scsi_cd_is_ready(cd))
+        event_add(cd, EVENT_EJECT);
+}
+
 int scsi_cd_eject(struct scsi_cd *cd, bool force)
 {
     if (!cd->medium)
         return -ENOENT;
     if (scsi_cd_is_ready(cd) && cd->locked && !force) {
-        event_add(cd, EVENT_EJECT);
+        scsi_cd_ask_eject(cd);
         return -EAGAIN;
     }
     tray_move(cd, true);
@@ -518,7 +524,7 @@ void scsi_cd_read_end(struct scsi_cd *cd, struct scsi_command *command, int erro
             refuse(command, not_ready(cd));
         }
     } else if (error) {
-        refuse(command, UNREADABLE);
+        refuse(command, error == -ENOMEDIUM ? NO_MEDIUM : UNREADABLE);
     }
 }
 

@@ -65,5 +65,7 @@ void scsi_cd_insert(struct scsi_cd *cd, struct block_device *medium);
  * guest finds an eject request.
  */
 int scsi_cd_eject(struct scsi_cd *cd, bool force);
+/* Somebody has pressed the drive's button: the guest finds an eject request, if there is a medium. */
+void scsi_cd_ask_eject(struct scsi_cd *cd);
 
 #endif

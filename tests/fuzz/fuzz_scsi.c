@@ -9,6 +9,7 @@
 // sources: guest/devices/msix.c guest/devices/virtio_buffers.c hv/storage/scsi_cd.c hv/storage/media.c
 // sources: guest/devices/pci.c hv/run/bus.c hv/storage/block.c hv/storage/block_ram.c hv/memory/frame.c
 // sources: hv/memory/memory.c hv/memory/guest_map.c tests/unit/fake_memory.c tests/fuzz/hostile_machine.c
+// sources: tests/unit/fake_cd_drive.c
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

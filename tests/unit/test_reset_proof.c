@@ -17,6 +17,7 @@
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
 // sources: guest/devices/virtio_scsi.c guest/devices/virtio_rng.c
 // sources: hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
+// sources: tests/unit/fake_cd_drive.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

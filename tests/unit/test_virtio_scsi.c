@@ -12,7 +12,7 @@
 // sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_scsi.c
-// sources: hv/storage/scsi_cd.c hv/storage/media.c
+// sources: hv/storage/scsi_cd.c hv/storage/media.c tests/unit/fake_cd_drive.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

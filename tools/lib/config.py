@@ -41,7 +41,7 @@ KEYS = [
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
     Key('vm', 'disk', 'disk', '', 'a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2'),
     Key('vm', 'write', 'disk_write', '', 'yes or no, below the disk that it is about'),
-    Key('vm', 'cdrom', 'cdrom', '', 'the name of an image file, ram:SIZE such as ram:64M, or empty'),
+    Key('vm', 'cdrom', 'cdrom', '', 'a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty'),
     Key('vm', 'virtio.rng', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
@@ -111,6 +111,11 @@ def drive_is_meant(value):
     return value.startswith(('virtio:', 'ahci:', 'ide:'))
 
 
+def cdrom_is_right(value):
+    """Of drives those that may be a CD drive, whole."""
+    return disk_is_right(value) and not (drive_is_meant(value) and (value.startswith('virtio:') or '/' in value))
+
+
 def drives_meet(one, other):
     """Do two names of drives or partitions mean sectors that both have?"""
     return one == other or one.startswith(other + '/') or other.startswith(one + '/')
@@ -125,7 +130,7 @@ def is_right(key, value):
     checks = {
         'file': FILE.match,
         'disk': disk_is_right,
-        'cdrom': lambda text: disk_is_right(text) and not drive_is_meant(text),
+        'cdrom': cdrom_is_right,
         'packed': FILE.match,
         'text': lambda text: len(text) <= CMDLINE_MAX,
         'size': size_is_right,
@@ -253,6 +258,18 @@ class Parser:
                             % (self.name, line, section.vm, disk, vm, other_line))
                 taken.append((disk, writes, section.vm, line))
 
+    def trays(self):
+        """A CD drive of the machine is one VM's alone."""
+        taken = {}
+        for section in self.sections:
+            for name, cdrom, line in section.repeated:
+                if name != 'cdrom' or not cdrom or not drive_is_meant(cdrom):
+                    continue
+                for vm, other_line in taken.setdefault(cdrom, []):
+                    self.errors.append('%s:%d: vm %s: cdrom = %s is what VM %s has by line %d; right would be a drive of its '
+                                       'own' % (self.name, line, section.vm, cdrom, vm, other_line))
+                taken[cdrom].append((section.vm, line))
+
     def value(self, key, text):
         """The value, or None when it is wrong."""
         if text.startswith('"'):
@@ -335,6 +352,7 @@ def parse(name, data):
     files = list(parser.references())
     parser.balloons()
     parser.drives()
+    parser.trays()
     machines = sum(section.kind == 'vm' for section in parser.sections)
     if not machines:
         parser.errors.append('%s:%d: no VM is described; right would be a section [vm NAME] with kernel = FILE'

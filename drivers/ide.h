@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What disks (ide.c) and CD drives (ide_packet.c) on legacy IDE channels share: the channel, which belongs to
+ * who has a command under way, and its registers. With the drive's lock held, or at boot.
+ */
+#ifndef DRIVERS_IDE_H
+#define DRIVERS_IDE_H
+
+#include "drivers/ata.h"
+#include "drivers/drives.h"
+
+enum ide_port_offset {
+    IDE_DATA,
+    IDE_FEATURE,
+    IDE_COUNT,
+    IDE_LOW,
+    IDE_MIDDLE,
+    IDE_HIGH,
+    IDE_DEVICE,
+    IDE_COMMAND
+};
+#define IDE_ERROR         IDE_FEATURE /* when it is read */
+#define IDE_DEVICE_ALWAYS 0xa0
+
+struct ide_channel {
+    u16 port, control;
+    struct ide_drive *owner;
+};
+
+struct ide_drive {
+    struct drive drive;
+    struct ide_channel *channel;
+    u8 device; /* which of the two, as the device register says it */
+    bool lba48;
+    bool waits;       /* for the channel */
+    u32 moved, total; /* sectors of what is under way; of a CD drive bytes */
+    bool sent;        /* of a CD drive: the packet */
+    u8 stage;         /* of a reset */
+    u64 stage_since;
+};
+
+static inline struct ide_drive *ide_of(struct drive *drive)
+{
+    return container_of(drive, struct ide_drive, drive);
+}
+
+/* The status, without a side effect; reading it takes the time that a device may need. */
+u8 ide_status(const struct ide_channel *channel);
+/* The same, when the device is not at work, or what it says at last. */
+u8 ide_status_wait(const struct ide_channel *channel);
+/* Half as many words as bytes, which are even. */
+void ide_words_read(u16 port, void *to, u32 bytes);
+void ide_words_write(u16 port, const void *from, u32 bytes);
+/* Have the channel for what is to be begun. False: another one has it, and this one waits. */
+bool ide_enter(struct ide_drive *ide);
+/* What was under way has ended so: the channel is free again. */
+void ide_end(struct ide_drive *ide, int status);
+int ide_reset(struct drive *drive, bool first);
+
+/* A drive that takes packets. */
+extern const struct drive_ops ide_packet_ops;
+
+#endif

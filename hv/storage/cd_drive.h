@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * CD drives of the machine: which medium lies in one, what its user is told of it, and the commands that
+ * lintel sends on its own, one at a time and ahead of what the user reads. The drive's part, and all that
+ * takes time, is drive.c's: the user never waits.
+ *
+ * A medium is there for the user from the cd_drive_take that follows CD_NEWS_CAME on. As soon as anything
+ * the drive says leaves a doubt whether it is still the same one, reads end with -ENOMEDIUM, the user is told
+ * that it has gone, and its size is read anew; so no data of another medium passes for that of the one
+ * before.
+ */
+#ifndef HV_STORAGE_CD_DRIVE_H
+#define HV_STORAGE_CD_DRIVE_H
+
+#include "hv/storage/block.h"
+
+enum cd_news {
+    CD_NEWS_GONE = 1,         /* the medium that was taken, if it was; reads of it have failed or will */
+    CD_NEWS_CAME = 2,         /* behind that: there is one, for cd_drive_take */
+    CD_NEWS_EJECT_WANTED = 4, /* somebody has pressed the button of a locked tray */
+    CD_NEWS_CHECKED = 8,      /* the end of cd_drive_check */
+    CD_NEWS_OPEN = 16,        /* the tray is open */
+};
+
+struct cd_user {
+    /* Any CPU, no lock held; never two at once of a drive. */
+    void (*tell)(struct cd_user *user, u32 news);
+};
+
+/*
+ * All of it, for one user: "ide:0". It has a medium if (*device)->sectors says so, which is taken then; what
+ * the drive can tell from now on is told. block_close gives it back, and tells the end of a check before.
+ * -ENOENT, -EBUSY, -ENODEV: it is a disk, -ENOMEM: why says what would be right. Boot CPU.
+ */
+int cd_drive_open(const char *name, frame_owner_t owner, struct cd_user *user, struct block_device **device,
+                  char *why, size_t size);
+
+/* From here on with the user's lock, which is below RANK_DRIVE. */
+
+/* Ask the drive what has happened to its medium, by one command. False: it is lost, and never asked again. */
+bool cd_drive_check(struct block_device *device);
+/* The medium is the user's from here on; device->sectors is set. False: it has gone again. */
+bool cd_drive_take(struct block_device *device);
+/* Open the tray, even a locked one, or close it. What lies in it has gone, without being told. */
+void cd_drive_move_tray(struct block_device *device, bool open);
+/* Does the button of the drive only ask, while there is a medium? */
+void cd_drive_lock_tray(struct block_device *device, bool lock);
+
+/* ---- drive.c's; with the drive's lock ---- */
+
+struct drive;
+struct drive_slot;
+
+enum cd_medium {
+    CD_EMPTY,
+    CD_UNSURE, /* it has one; its size is not known yet, or can't be */
+    CD_READY,
+};
+enum cd_wish { CD_WISH_TRAY = 1, CD_WISH_CAPACITY = 2, CD_WISH_EVENTS = 4, CD_WISH_READY = 8 };
+
+struct cd_drive {
+    u8 medium;        /* enum cd_medium */
+    u8 wishes;        /* enum cd_wish: commands that are to be sent */
+    u8 sent;          /* the one that is out; CD_LOCK for that of the tray */
+    u8 tries;         /* what may fail again at once, as a new medium makes the first commands do */
+    bool no_events;   /* the drive does not know GET EVENT STATUS NOTIFICATION */
+    bool open_wanted; /* CD_WISH_TRAY */
+    bool is_open;
+    bool lock, is_locked;
+    bool taken;   /* the user knows this medium, and may read it */
+    bool checks;  /* the user waits for CD_NEWS_CHECKED */
+    bool telling; /* some CPU is */
+    u32 news;
+    u32 blocks;
+    struct cd_user *user;
+};
+
+/* It is new, or was reset: what is known of its medium is not worth much. */
+void cd_doubt(struct drive *drive);
+/* It never answers again. */
+void cd_lost(struct drive *drive);
+/* Fill the slot with a command of lintel's own. False: there is none to be sent. */
+bool cd_next(struct drive *drive, struct drive_slot *slot);
+/* ... and it has ended. */
+void cd_ended(struct drive *drive, const struct drive_slot *slot);
+/* A piece of the user's is to be read: its packet. */
+void cd_read_begin(struct drive_slot *slot);
+/* ... and could not be: what becomes of its status. */
+int cd_read_failed(struct drive *drive, int status);
+/* These two with no lock held. */
+void cd_tell(struct drive *drive);
+/* Its user is gone when it returns, and was told the end of its check. */
+void cd_close(struct drive *drive);
+
+#endif
