@@ -195,6 +195,13 @@ $(GUEST)/programs/%: tests/initramfs/%.asm | $(RUN_PACKAGES)
 	$(call SAY,NASM)$(NASM) -f elf64 --reproducible -o $@.o $<
 	@$(LD) -static --build-id=none -z noexecstack -s -o $@ $@.o
 
+# The same in C, for what is more than a few.
+GUEST_PROGRAMS += $(patsubst tests/initramfs/%.c,$(GUEST)/programs/%,$(sort $(wildcard tests/initramfs/*.c)))
+$(GUEST)/programs/%: tests/initramfs/%.c hv/lib/types.h | $(RUN_PACKAGES)
+	@mkdir -p $(@D)
+	$(call SAY,CC)$(HOST_CC) -std=gnu17 -O2 -ffreestanding -fno-stack-protector -fno-pic -no-pie -static -nostdlib $(WARNINGS) \
+	 -iquote . -Wl,--build-id=none -Wl,-z,noexecstack -s -o $@ $<
+
 INIT_FILES := $(sort $(shell find tests/initramfs -type f 2>/dev/null))
 $(GUEST)/initrd.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs -o $@ $(GUEST_PROGRAMS)
@@ -399,12 +406,15 @@ test: $(SHARED)/.packages-test $(TEST_INPUTS)
 matrix: $(SHARED)/.packages-test $(TEST_INPUTS)
 	$(PYTEST) $(AT_ONCE) -m matrix $(TESTS)
 
-# The long ones: SOAK_REBOOTS of Debian by each method, resets, two guests at work and each fuzzer for SOAK_SECONDS.
+# The long ones: SOAK_REBOOTS of Debian by each method, SOAK_KILLS of the emulator under an ext4 load, resets, two
+# guests at work and each fuzzer for SOAK_SECONDS.
 SOAK_SECONDS ?= 300
 SOAK_REBOOTS ?= 100
+SOAK_KILLS   ?= 20
 .PHONY: soak
 soak: $(SHARED)/.packages-test $(TEST_INPUTS) $(FUZZ_BINARIES)
-	LINTEL_SOAK_SECONDS=$(SOAK_SECONDS) LINTEL_SOAK_REBOOTS=$(SOAK_REBOOTS) $(PYTEST) -m soak $(TESTS)
+	LINTEL_SOAK_SECONDS=$(SOAK_SECONDS) LINTEL_SOAK_REBOOTS=$(SOAK_REBOOTS) LINTEL_SOAK_KILLS=$(SOAK_KILLS) \
+	 $(PYTEST) -m soak $(TESTS)
 
 .PHONY: bench
 bench: $(SHARED)/.packages-test $(TEST_INPUTS)
