@@ -212,20 +212,38 @@ $(GUEST)/root.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(GUEST_PROGRAMS) tools/mki
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs --ext4 24M -o $@ \
 	 $(GUEST_PROGRAMS)
 
+FETCH_ALL = for package in $1; do \
+	  tools/fetch-package $$package $2 --exclude=./etc --exclude=./usr/share --exclude=gconv || exit 1; \
+	done
+
 # The same guest with stress-ng, which wants many libraries that it hardly uses.
 STRESS_PACKAGES := stress-ng libapparmor1 libbsd0 libc6 libcrypt1 libdrm2 libegl1 libexpat1 libffi8 libgbm1 libgles2 \
 	libglvnd0 libipsec-mb1 libjpeg62-turbo libjudydebian1 libkmod2 liblzma5 libmd0 libsctp1 libssl3 \
 	libwayland-server0 libxxhash0 libzstd1 zlib1g
 STRESS := $(GUEST)/stress/usr/bin/stress-ng
 $(STRESS): tools/fetch-package | $(RUN_PACKAGES)
-	for package in $(STRESS_PACKAGES); do \
-	  tools/fetch-package $$package $(GUEST)/stress --exclude=./etc --exclude=./usr/share --exclude=gconv || exit 1; \
-	done
+	$(call FETCH_ALL,$(STRESS_PACKAGES),$(GUEST)/stress)
 	@touch $@
 
 $(GUEST)/stress.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(STRESS) tools/mkinitramfs $(INIT_FILES)
 	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs \
 	 --dynamic $(STRESS) --libraries $(GUEST)/stress -o $@
+
+# A disk with fio, which is linked with all that it may ever read from: Ceph, Gluster, InfiniBand.
+FIO_PACKAGES := fio libacl1 libaio1 libargon2-1 libblkid1 libboost-iostreams1.74.0 libboost-thread1.74.0 libbz2-1.0 libc6 \
+	libcom-err2 libcryptsetup12 libdaxctl1 libdevmapper1.02.1 libffi8 libfmt9 libgcc-s1 libgfapi0 libgfrpc0 libgfxdr0 \
+	libglusterfs0 libgmp10 libgnutls30 libgssapi-krb5-2 libhogweed6 libibverbs1 libicu72 libidn2-0 libjson-c5 libk5crypto3 \
+	libkeyutils1 libkmod2 libkrb5-3 libkrb5support0 liblzma5 libnbd0 libndctl6 libnettle8 libnl-3-200 libnl-route-3-200 \
+	libnuma1 libp11-kit0 libpcre2-8-0 libpmem1 libpmemblk1 librados2 librbd1 librdmacm1 libselinux1 libssl3 libstdc++6 \
+	libtasn1-6 libtirpc3 libudev1 libunistring2 libuuid1 libxml2 libzstd1 zlib1g
+FIO := $(GUEST)/fio/usr/bin/fio
+$(FIO): tools/fetch-package | $(RUN_PACKAGES)
+	$(call FETCH_ALL,$(FIO_PACKAGES),$(GUEST)/fio)
+	@touch $@
+
+$(GUEST)/fio.img: $(GUEST)/vmlinuz $(GUEST)/busybox $(FIO) tools/mkinitramfs $(INIT_FILES) | $(SHARED)/.packages-test
+	tools/mkinitramfs --busybox $(GUEST)/busybox --modules $(GUEST)/modules --tree tests/initramfs --ext4 128M \
+	 --dynamic $(FIO) --libraries $(GUEST)/fio -o $@
 
 # Debian's two other kernels that begin by a PVH entry, with a guest that has nothing but the balloon's module.
 $(GUEST)/cloud/vmlinuz: tools/fetch-kernel tools/fetch-package | $(RUN_PACKAGES)
@@ -391,7 +409,7 @@ fuzz: $(FUZZ_BINARIES)
 
 PYTEST = LINTEL_BUILD=$(BUILD) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:cacheprovider --color=no -ra
 TEST_INPUTS := $(BUILD)/lintel.elf $(UNIT_BINARIES) $(GUEST_ELFS) $(BENCH_ELFS) $(BENCH_HOST) $(GUEST)/vmlinux $(GUEST)/initrd.img \
-	$(GUEST)/root.img $(GUEST)/stress.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
+	$(GUEST)/root.img $(GUEST)/stress.img $(GUEST)/fio.img $(foreach flavour,cloud 686-pae,$(GUEST)/vmlinux-$(flavour) $(GUEST)/initrd-$(flavour).img)
 TESTS ?= tests
 # Tests at the same time, most of which keep one CPU busy. What wants the machine alone is marked (tests/conftest.py).
 WORKERS ?= $(shell n=$$(nproc); [ $$n -lt 4 ] && echo $$n || echo 4)
@@ -406,7 +424,7 @@ test: $(SHARED)/.packages-test $(TEST_INPUTS)
 matrix: $(SHARED)/.packages-test $(TEST_INPUTS)
 	$(PYTEST) $(AT_ONCE) -m matrix $(TESTS)
 
-# The long ones: SOAK_REBOOTS of Debian by each method, SOAK_KILLS of the emulator under an ext4 load, resets, two
+# The long ones: SOAK_REBOOTS of Debian by each method, SOAK_KILLS of the emulator under an ext4 load, resets, fio, two
 # guests at work and each fuzzer for SOAK_SECONDS.
 SOAK_SECONDS ?= 300
 SOAK_REBOOTS ?= 100
