@@ -137,8 +137,13 @@ static int disks_init(struct machine *m, char *why, size_t size)
 
 static int virtio_init_others(struct machine *m, char *why, size_t size)
 {
-    int error = m->vm->config->virtio_rng ? virtio_rng_create(m, MACHINE_RNG_SLOT, &m->rng) : 0;
+    const struct vm_config *config = m->vm->config;
+    int error = config->virtio_rng ? virtio_rng_create(m, MACHINE_RNG_SLOT, &m->rng) : 0;
 
+    if (!error && config->virtio_console && m->vm->console) {
+        m->console = virtio_console_create(m, MACHINE_HVC_SLOT);
+        error = m->console ? 0 : -ENOMEM;
+    }
     if (error)
         snprintf(why, size, "no memory is left for its devices");
     return error;
@@ -155,6 +160,8 @@ static void machine_quiet(struct vm *vm)
         virtio_scsi_reset(m->scsi);
     if (m->rng)
         virtio_rng_reset(m->rng);
+    if (m->console)
+        virtio_console_reset(m->console);
 }
 
 static void machine_device_work(struct vcpu *vcpu)
@@ -167,6 +174,8 @@ static void machine_device_work(struct vcpu *vcpu)
         virtio_scsi_work(m->scsi, vcpu);
     if (m->rng)
         virtio_rng_work(m->rng, vcpu);
+    if (m->console)
+        virtio_console_work(m->console, vcpu);
 }
 
 /* As after power-on, but for what machine_quiet has done; also stops every timer. */
@@ -272,6 +281,8 @@ static void machine_destroy(struct vm *vm)
         virtio_scsi_destroy(m->scsi);
     if (m->rng)
         virtio_rng_destroy(m->rng);
+    if (m->console)
+        virtio_console_destroy(m->console);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;

@@ -16,6 +16,7 @@
 #include "guest/devices/rtc.h"
 #include "guest/devices/uart.h"
 #include "guest/devices/virtio_blk.h"
+#include "guest/devices/virtio_console.h"
 #include "guest/devices/virtio_rng.h"
 #include "guest/devices/virtio_scsi.h"
 #include "guest/devices/vmw_balloon.h"
@@ -40,6 +41,7 @@
 #define MACHINE_DISK_SLOT   1 /* of disk0 on the PCI bus; the next one is in the next slot */
 #define MACHINE_SCSI_SLOT   9 /* of the controller of all CD drives */
 #define MACHINE_RNG_SLOT    10
+#define MACHINE_HVC_SLOT    11 /* of the virtio console */
 
 /* What the machine keeps for each vCPU. */
 struct machine_vcpu {
@@ -62,8 +64,9 @@ struct machine {
     struct vmw_balloon balloon;
     struct virtio_blk *disks[VM_DISKS_MAX];
     u32 disk_count;
-    struct virtio_scsi *scsi; /* NULL: no CD drive */
-    struct virtio_rng *rng;   /* NULL: not wanted, or the CPU has none */
+    struct virtio_scsi *scsi;       /* NULL: no CD drive */
+    struct virtio_console *console; /* NULL: not wanted */
+    struct virtio_rng *rng;         /* NULL: not wanted, or the CPU has none */
     struct cpuid_policy cpuid;
     bool lapic_window_shown; /* spares the look whether it is; guest/devices/lapic_page.c */
 #ifdef LINTEL_DEBUG
@@ -76,7 +79,7 @@ struct machine {
 /* Drive an ISA interrupt line (0 .. 15): PIC input and IOAPIC pin (line 0 is pin 2). Device lock held. */
 void machine_set_line(struct machine *machine, unsigned line, bool level);
 
-_Static_assert(MACHINE_DISK_SLOT + VM_DISKS_MAX <= MACHINE_SCSI_SLOT && MACHINE_RNG_SLOT < PCI_BUS_SLOTS,
+_Static_assert(MACHINE_DISK_SLOT + VM_DISKS_MAX <= MACHINE_SCSI_SLOT && MACHINE_HVC_SLOT < PCI_BUS_SLOTS,
                "a slot for each");
 
 extern const struct machine_ops guest_machine_ops;

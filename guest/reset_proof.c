@@ -75,7 +75,7 @@ struct device {
     const void *at;
     u64 bytes;
 };
-#define DEVICES_MOST (VM_DISKS_MAX + 2)
+#define DEVICES_MOST (VM_DISKS_MAX + 3)
 
 struct reset_proof {
     struct mmio_bus mmio;
@@ -162,6 +162,8 @@ static u32 devices_list(const struct machine *m, struct device *list)
         list[count++] = (struct device){"the CD drives' controller", &m->scsi->virtio, sizeof(struct virtio)};
     if (m->rng)
         list[count++] = (struct device){"the random number generator", m->rng, sizeof(*m->rng)};
+    if (m->console)
+        list[count++] = (struct device){"the virtio console", m->console, sizeof(*m->console)};
     return count;
 }
 

@@ -134,7 +134,7 @@ static void uart_fill(struct uart *uart)
     if (uart_console(uart) == NULL || (uart->mcr & MCR_LOOP) != 0)
         return;
     while (uart->fifo_count < uart_capacity(uart)) {
-        int byte = console_guest_read(uart_console(uart));
+        int byte = console_guest_read(uart_console(uart), CONSOLE_UART);
 
         if (byte < 0)
             return;
@@ -362,12 +362,12 @@ int uart_init(struct uart *uart, struct machine *board)
     uart_reset(uart);
     error = port_bus_add(board->vm->ports, &range);
     if (error == 0 && uart_console(uart) != NULL)
-        console_set_listener(uart_console(uart), uart_input_ready, uart);
+        console_set_listener(uart_console(uart), CONSOLE_UART, uart_input_ready, uart);
     return error;
 }
 
 void uart_destroy(struct uart *uart)
 {
     if (uart_console(uart) != NULL)
-        console_set_listener(uart_console(uart), NULL, NULL);
+        console_set_listener(uart_console(uart), CONSOLE_UART, NULL, NULL);
 }

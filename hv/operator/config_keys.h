@@ -27,6 +27,7 @@ CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
 CONFIG_KEY("vm", "disk", disk, "", "a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2")
 CONFIG_KEY("vm", "write", disk_write, "", "yes or no, below the disk that it is about") /* of a drive: no */
 CONFIG_KEY("vm", "cdrom", cdrom, "", "a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty")
+CONFIG_KEY("vm", "virtio.console", yes_no, "no", "yes or no") /* beside the UART */
 CONFIG_KEY("vm", "virtio.rng", yes_no, "no", "yes or no") /* random numbers, where the CPU has some */
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")

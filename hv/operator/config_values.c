@@ -346,6 +346,11 @@ static void store_cdrom(struct target *to, const struct config_value *value)
     disk_set(&to->vm->cdroms[to->vm->cdrom_count++], value);
 }
 
+static void store_virtio_console(struct target *to, const struct config_value *value)
+{
+    to->vm->virtio_console = value->number;
+}
+
 static void store_virtio_rng(struct target *to, const struct config_value *value)
 {
     to->vm->virtio_rng = value->number;
@@ -444,6 +449,7 @@ static const struct {
     {"disk", store_disk},
     {"write", store_write},
     {"cdrom", store_cdrom},
+    {"virtio.console", store_virtio_console},
     {"virtio.rng", store_virtio_rng},
     {"memory", store_memory},
     {"balloon.min", store_balloon_min},

@@ -27,9 +27,12 @@ _Static_assert((CONSOLE_RING & (CONSOLE_RING - 1)) == 0 && (INPUT_SIZE & (INPUT_
 struct console {
     char name[VM_NAME_MAX];
     u32 vm;
-    void (*input_ready)(void *context);
-    void *context;
+    struct {
+        void (*input_ready)(void *context);
+        void *context;
+    } listeners[CONSOLE_PORTS];
     u64 written;                /* bytes ever; the ring holds the latest CONSOLE_RING of them */
+    u64 written_virtio;         /* what that was behind the virtio console's latest; 0: it has no say */
     u32 input_head, input_tail; /* count up for ever; the difference is what waits */
     u64 input_dropped;
     u8 matched; /* bytes of LOG_PREFIX that the guest has printed just now */
@@ -158,11 +161,12 @@ struct console *console_create(const char *name, u32 vm)
     return console;
 }
 
-void console_set_listener(struct console *console, void (*input_ready)(void *context), void *context)
+void console_set_listener(struct console *console, enum console_port port, void (*input_ready)(void *context),
+                          void *context)
 {
     spinlock_take(&line.lock);
-    console->input_ready = input_ready;
-    console->context = context;
+    console->listeners[port].input_ready = input_ready;
+    console->listeners[port].context = context;
     spinlock_release(&line.lock);
 }
 
@@ -221,19 +225,38 @@ void console_guest_write(struct console *console, const char *text, size_t size)
     spinlock_release(&line.lock);
 }
 
-bool console_guest_readable(const struct console *console)
+/* So the UART's bytes, which are written one by one, cost nothing more. */
+static enum console_port input_port(const struct console *console)
 {
-    return READ_ONCE(console->input_head) != READ_ONCE(console->input_tail);
+    u64 last = READ_ONCE(console->written_virtio);
+
+    return last && last == READ_ONCE(console->written) ? CONSOLE_VIRTIO : CONSOLE_UART;
 }
 
-int console_guest_read(struct console *console)
+void console_guest_write_virtio(struct console *console, const char *text, size_t size)
+{
+    console_guest_write(console, text, size);
+    WRITE_ONCE(console->written_virtio, READ_ONCE(console->written));
+}
+
+void console_leave_virtio(struct console *console)
+{
+    WRITE_ONCE(console->written_virtio, 0);
+}
+
+bool console_guest_readable(const struct console *console, enum console_port port)
+{
+    return READ_ONCE(console->input_head) != READ_ONCE(console->input_tail) && input_port(console) == port;
+}
+
+int console_guest_read(struct console *console, enum console_port port)
 {
     int byte = -1;
 
-    if (!console_guest_readable(console))
+    if (!console_guest_readable(console, port))
         return -1;
     spinlock_take(&line.lock);
-    if (console_guest_readable(console))
+    if (console_guest_readable(console, port))
         byte = console->input[console->input_tail++ % INPUT_SIZE];
     spinlock_release(&line.lock);
     return byte;
@@ -320,8 +343,10 @@ void console_input(const char *bytes, size_t size)
         spinlock_take(&line.lock);
         done = input_take(&bytes, &size, &listener, finished);
         if (listener) {
-            ready = listener->input_ready;
-            context = listener->context;
+            enum console_port port = input_port(listener);
+
+            ready = listener->listeners[port].input_ready;
+            context = listener->listeners[port].context;
         }
         spinlock_release(&line.lock);
         if (ready)

@@ -25,16 +25,26 @@ void console_device_add(struct console_device *device);
 struct console;
 /* name as in the configuration; NULL when memory is short. */
 struct console *console_create(const char *name, u32 vm);
-/* Told when input waits for the guest: set by the UART. Called without locks on the boot CPU. */
-void console_set_listener(struct console *console, void (*input_ready)(void *context), void *context);
+
+/* What a guest has in front of its console: its UART, and a virtio console beside it if it was given one. */
+enum console_port { CONSOLE_UART, CONSOLE_VIRTIO, CONSOLE_PORTS };
+/* Told when input waits for this port. Called without locks on the boot CPU. */
+void console_set_listener(struct console *console, enum console_port port, void (*input_ready)(void *context),
+                          void *context);
 
 /*
- * The guest's UART sent bytes / takes one byte of input (-1: none). Any CPU. All bytes are shown as they are
+ * The guest's UART sent bytes / a port takes one byte of input (-1: none for it). Any CPU. All bytes are shown as they are
  * but the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows lintel's own words.
  */
 void console_guest_write(struct console *console, const char *text, size_t size);
-int console_guest_read(struct console *console);
-bool console_guest_readable(const struct console *console);
+int console_guest_read(struct console *console, enum console_port port);
+bool console_guest_readable(const struct console *console, enum console_port port);
+/*
+ * What is typed is for the port that has sent last: the virtio console's bytes come by the first of these,
+ * and the second is for when nobody uses it any more. Any CPU.
+ */
+void console_guest_write_virtio(struct console *console, const char *text, size_t size);
+void console_leave_virtio(struct console *console);
 /* Bytes typed that found the guest's input queue full. Any CPU. */
 u64 console_input_dropped(const struct console *console);
 

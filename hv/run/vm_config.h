@@ -46,6 +46,7 @@ struct vm_config {
     u32 disk_count;
     struct vm_disk cdroms[VM_CDROMS_MAX]; /* without a file or bytes: empty, or the machine's */
     u32 cdrom_count;
+    bool virtio_console;          /* on the PCI bus, beside the UART */
     bool virtio_rng;              /* random numbers on the PCI bus */
     u64 memory;                   /* bytes, page multiple */
     u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */

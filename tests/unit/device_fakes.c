@@ -22,8 +22,8 @@ u64 tsc_khz = TEST_TSC_KHZ;
 struct cpu_features cpu_features = {.physical_bits = 40};
 struct cpu cpus[CPU_MAX];
 struct sched_cpu sched_cpus[1];
-static void (*input_ready)(void *context);
-static void *input_context;
+static void (*input_ready[CONSOLE_PORTS])(void *context);
+static void *input_context[CONSOLE_PORTS];
 static u64 programmed;
 
 u64 tsc_from_ns(u64 ns)
@@ -111,17 +111,37 @@ void console_guest_write(struct console *console, const char *text, size_t size)
     board.written_size += size;
 }
 
-int console_guest_read(struct console *console)
+bool console_guest_readable(const struct console *console, enum console_port port)
 {
     (void)console;
-    return board.typed_read < board.typed_size ? (u8)board.typed[board.typed_read++] : -1;
+    return port == board.input_port && board.typed_read < board.typed_size;
 }
 
-void console_set_listener(struct console *console, void (*listener)(void *context), void *context)
+int console_guest_read(struct console *console, enum console_port port)
+{
+    if (!console_guest_readable(console, port))
+        return -1;
+    return (u8)board.typed[board.typed_read++];
+}
+
+void console_guest_write_virtio(struct console *console, const char *text, size_t size)
+{
+    console_guest_write(console, text, size);
+    board.input_port = CONSOLE_VIRTIO;
+}
+
+void console_leave_virtio(struct console *console)
 {
     (void)console;
-    input_ready = listener;
-    input_context = context;
+    board.input_port = CONSOLE_UART;
+}
+
+void console_set_listener(struct console *console, enum console_port port, void (*listener)(void *context),
+                          void *context)
+{
+    (void)console;
+    input_ready[port] = listener;
+    input_context[port] = context;
 }
 
 void board_type(const char *text)
@@ -131,7 +151,7 @@ void board_type(const char *text)
     assert_true(board.typed_size + size < sizeof(board.typed));
     memcpy(board.typed + board.typed_size, text, size);
     board.typed_size += size;
-    input_ready(input_context);
+    input_ready[board.input_port](input_context[board.input_port]);
 }
 
 /* The wires of guest/machine.c, which a test may link instead. */
@@ -193,7 +213,8 @@ int board_teardown(void **state)
     assert_false(spinlock_held(&board.vm.device_lock));
     assert_int_equal(board.lock_held, 0);
     uart_destroy(&board.machine->uart);
-    assert_null(input_ready);
+    assert_null(input_ready[CONSOLE_UART]);
+    assert_null(input_ready[CONSOLE_VIRTIO]);
     free(board.machine);
     return 0;
 }

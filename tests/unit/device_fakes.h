@@ -8,6 +8,7 @@
 #define TESTS_UNIT_DEVICE_FAKES_H
 
 #include "guest/machine.h"
+#include "hv/operator/console.h"
 
 #define BOARD_VCPUS  2
 #define BOARD_MEMORY (8ull << 30)
@@ -31,6 +32,7 @@ struct board {
     size_t written_size;
     char typed[4096]; /* to be read by the guest */
     size_t typed_size, typed_read;
+    enum console_port input_port; /* whom it is for */
 };
 extern struct board board;
 

@@ -73,6 +73,7 @@ static void test_defaults(void **state)
     assert_true(vm->cpus == 0);
     assert_int_equal(vm->personality, PERSONALITY_KVM);
     assert_false(vm->prefault);
+    assert_false(vm->virtio_console);
     assert_false(vm->virtio_rng);
     assert_true(vm->hypercall_patch);
     assert_false(vm->p2m_shared);
@@ -105,6 +106,7 @@ static void test_every_key(void **state)
           "cpus = 0-2,5,63\r\n"
           "personality = none\r\n"
           "prefault = yes\r\n"
+          "virtio.console = yes\n"
           "virtio.rng = yes\n"
           "hypercall_patch = no\r\n"
           "pages = 2m\r\n"
@@ -126,6 +128,7 @@ static void test_every_key(void **state)
     assert_true(vm->cpus == (1ull << 63 | 0x27));
     assert_int_equal(vm->personality, PERSONALITY_NONE);
     assert_true(vm->prefault);
+    assert_true(vm->virtio_console);
     assert_true(vm->virtio_rng);
     assert_false(vm->hypercall_patch);
     assert_true(vm->p2m_shared);
@@ -183,9 +186,9 @@ static void test_sizes(void **state)
 }
 
 #define VM "[vm web]\nkernel = vmlinuz\n"
-#define KEYS                                                                           \
-    "kernel, kernel.unpack, initrd, cmdline, disk, write, cdrom, virtio.rng, memory, " \
-    "balloon.min, balloon.max, balloon.forms, vcpus, vcpus.start, weight, cap, cpus, " \
+#define KEYS                                                                                           \
+    "kernel, kernel.unpack, initrd, cmdline, disk, write, cdrom, virtio.console, virtio.rng, memory, " \
+    "balloon.min, balloon.max, balloon.forms, vcpus, vcpus.start, weight, cap, cpus, "                 \
     "personality, prefault, hypercall_patch, pages, p2m"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"

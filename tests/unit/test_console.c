@@ -93,8 +93,8 @@ static int setup_all(void **state)
     expect("early ");
     db = console_create("db", 1);
     assert_ptr_equal(console_create("db", 1), db);
-    console_set_listener(web, hear, &told_web);
-    console_set_listener(db, hear, &told_db);
+    console_set_listener(web, CONSOLE_UART, hear, &told_web);
+    console_set_listener(db, CONSOLE_UART, hear, &told_db);
     assert_false(console_at_prompt());
     return 0;
 }
@@ -169,19 +169,51 @@ static void test_input(void **state)
 {
     (void)state;
     console_focus(web);
-    assert_int_equal(console_guest_read(web), -1);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), -1);
     type("l\x03s\r");
     assert_int_equal(told_web, 1);
     assert_int_equal(told_db, 0);
-    assert_true(console_guest_readable(web));
-    assert_false(console_guest_readable(db));
-    assert_int_equal(console_guest_read(web), 'l');
-    assert_int_equal(console_guest_read(web), 3);
-    assert_int_equal(console_guest_read(web), 's');
+    assert_true(console_guest_readable(web, CONSOLE_UART));
+    assert_false(console_guest_readable(db, CONSOLE_UART));
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 'l');
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 3);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 's');
     type("\xff");
-    assert_int_equal(console_guest_read(web), '\r');
-    assert_int_equal(console_guest_read(web), 0xff);
-    assert_int_equal(console_guest_read(web), -1);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), '\r');
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 0xff);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), -1);
+}
+
+/* What is typed is for the port that has sent last. */
+static void test_ports(void **state)
+{
+    unsigned told_uart = told_web, told_virtio = 0;
+
+    (void)state;
+    console_set_listener(web, CONSOLE_VIRTIO, hear, &told_virtio);
+    console_focus(web);
+    console_leave_virtio(web);
+    type("a");
+    assert_int_equal(told_web, ++told_uart);
+    console_guest_write_virtio(web, "$ ", 2);
+    assert_false(console_guest_readable(web, CONSOLE_UART)); /* nor what was typed before */
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), -1);
+    type("b");
+    assert_int_equal(told_web, told_uart);
+    assert_int_equal(told_virtio, 1);
+    assert_int_equal(console_guest_read(web, CONSOLE_VIRTIO), 'a');
+    say(web, "# ");
+    assert_false(console_guest_readable(web, CONSOLE_VIRTIO));
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 'b');
+    console_guest_write_virtio(web, "$ ", 2);
+    say(db, "another VM's");
+    assert_int_equal(told_virtio, 1);
+    type("c");
+    assert_int_equal(told_virtio, 2);
+    console_leave_virtio(web);
+    assert_int_equal(console_guest_read(web, CONSOLE_VIRTIO), -1);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 'c');
+    console_set_listener(web, CONSOLE_VIRTIO, NULL, NULL);
 }
 
 static void test_input_overflow(void **state)
@@ -194,8 +226,8 @@ static void test_input_overflow(void **state)
         console_input(i < 4096 ? "x" : "y", 1);
     assert_int_equal(console_input_dropped(web), 10);
     for (i = 0; i < 4096; i++)
-        assert_int_equal(console_guest_read(web), 'x');
-    assert_int_equal(console_guest_read(web), -1);
+        assert_int_equal(console_guest_read(web, CONSOLE_UART), 'x');
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), -1);
 }
 
 /* One packet with bytes for the guest, a command, and bytes for the guest again. */
@@ -208,9 +240,9 @@ static void test_input_mixed(void **state)
          "b");
     assert_int_equal(command_count, 1);
     assert_string_equal(commands[0], "vm list");
-    assert_int_equal(console_guest_read(web), 'a');
-    assert_int_equal(console_guest_read(web), 'b');
-    assert_int_equal(console_guest_read(web), -1);
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 'a');
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), 'b');
+    assert_int_equal(console_guest_read(web, CONSOLE_UART), -1);
 }
 
 static void test_editor(void **state)
@@ -370,6 +402,7 @@ int main(void)
         cmocka_unit_test_setup(test_ring_wrap, setup),
         cmocka_unit_test_setup(test_ring_full, setup),
         cmocka_unit_test_setup(test_input, setup),
+        cmocka_unit_test_setup(test_ports, setup),
         cmocka_unit_test_setup(test_input_overflow, setup),
         cmocka_unit_test_setup(test_input_mixed, setup),
         cmocka_unit_test_setup(test_editor, setup),

@@ -15,7 +15,7 @@
 // sources: guest/devices/pci.c guest/devices/pic.c guest/devices/pit.c guest/devices/reset.c
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
-// sources: guest/devices/virtio_scsi.c guest/devices/virtio_rng.c
+// sources: guest/devices/virtio_scsi.c guest/devices/virtio_rng.c guest/devices/virtio_console.c
 // sources: hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
 // sources: tests/unit/fake_cd_drive.c
 #include <setjmp.h>
@@ -264,7 +264,7 @@ static int setup(void **state)
     board.config.vcpus = BOARD_VCPUS;
     board.config.vcpus_on = 1;
     board.config.memory = RAM;
-    board.config.virtio_rng = true;
+    board.config.virtio_rng = board.config.virtio_console = true;
     vm->boot_vcpu = vm->vcpus[0];
     for (u32 i = 0; i < BOARD_VCPUS; i++) {
         spinlock_init(&vm->vcpus[i]->power.lock, RANK_POWER);
@@ -352,7 +352,7 @@ static void scribble_mmio(void)
 /* A device on the PCI bus, switched on and where it is at power-on. */
 static void scribble_pci(void)
 {
-    unsigned slot = MACHINE_RNG_SLOT;
+    unsigned slot = MACHINE_RNG_SLOT + any(MACHINE_HVC_SLOT - MACHINE_RNG_SLOT + 1);
     gpa_t bar = MACHINE_PCI_BASE + slot * MACHINE_PCI_STEP;
 
     port_out(0xcf8, 4, 0x80000000 | slot << 11 | PCI_COMMAND);
@@ -470,6 +470,8 @@ static void test_every_byte_is_compared(void **state)
     ALL(m->rng->virtio.queues);
     ALL(m->rng->virtio.pci.config);
     ALL(m->rng->worker);
+    ALL(m->console->sending);
+    ALL(m->console->worker);
 #undef ALL
     assert_int_equal(noticed(m->rtc.cmos, sizeof(m->rtc.cmos)),
                      sizeof(m->rtc.cmos) - 8); /* the time of day */

@@ -42,6 +42,7 @@ KEYS = [
     Key('vm', 'disk', 'disk', '', 'a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2'),
     Key('vm', 'write', 'disk_write', '', 'yes or no, below the disk that it is about'),
     Key('vm', 'cdrom', 'cdrom', '', 'a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty'),
+    Key('vm', 'virtio.console', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'virtio.rng', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
