@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Legacy IDE channels, as old machines and Bochs have them, and their disks, sector by sector through ports
- * (CD drives: ide_packet.c).
- * Interrupts are off: drive.c asks how far it is, and each look moves a few sectors. Master and slave share
- * the registers: who has a command under way owns the channel, the other one waits. A reset is one of both,
- * so only who owns the channel makes one. With the drive's lock held, or at boot. ATA8-ACS, ATA/ATAPI-7 V2.
+ * (CD drives: ide_packet.c). Interrupts are off: drive.c asks how far it is, and each look moves a few
+ * sectors. Master and slave share the registers: who has a command under way owns the channel, and hands it
+ * to the other one if that waits. A reset is one of both, so only who owns the channel makes one. With the
+ * drive's lock held, or at boot. ATA8-ACS, ATA/ATAPI-7 V2.
  */
 #include "drivers/ide.h"
 #include "arch/x86/machine/tsc.h"
@@ -49,18 +49,13 @@ u8 ide_status(const struct ide_channel *channel)
     return status;
 }
 
-void ide_words_read(u16 port, void *to, u32 bytes)
+u8 ide_status_wait(const struct ide_channel *channel)
 {
-    u64 count = bytes / 2;
+    u8 status = ide_status(channel);
 
-    asm volatile("rep insw" : "+D"(to), "+c"(count) : "d"(port) : "memory");
-}
-
-void ide_words_write(u16 port, const void *from, u32 bytes)
-{
-    u64 count = bytes / 2;
-
-    asm volatile("rep outsw" : "+S"(from), "+c"(count) : "d"(port) : "memory");
+    for (u32 i = 0; i < SPINS && status & ATA_STATUS_BUSY; i++)
+        status = ide_status(channel);
+    return status;
 }
 
 /* ---------------------------------------------------------------- commands */
@@ -93,7 +88,6 @@ static void command_write(struct ide_drive *ide)
 
     out8((u16)(port + IDE_DEVICE),
          (u8)(IDE_DEVICE_ALWAYS | ATA_DEVICE_LBA | ide->device | (wide ? 0 : sector >> 24 & 0xf)));
-    ide_status(ide->channel);
     if (wide)
         address_write(port, sector >> 24, count >> 8);
     address_write(port, sector, count);
@@ -102,14 +96,103 @@ static void command_write(struct ide_drive *ide)
     out8((u16)(port + IDE_COMMAND), command_of(ide, slot->operation, wide));
 }
 
+/* ---------------------------------------------------------------- the channel */
+
+/* False: the other one has it, and hands it over when it is done, as it may want it again at once. */
+static bool channel_take(struct ide_drive *ide)
+{
+    struct ide_channel *channel = ide->channel;
+    bool taken;
+
+    spinlock_take(&channel->lock);
+    if (!channel->owner)
+        channel->owner = ide;
+    taken = channel->owner == ide;
+    if (!taken)
+        channel->waiter = ide;
+    else if (channel->waiter == ide)
+        channel->waiter = NULL;
+    spinlock_release(&channel->lock);
+    return taken;
+}
+
+static void leave(struct ide_drive *ide)
+{
+    struct ide_channel *channel = ide->channel;
+
+    spinlock_take(&channel->lock);
+    channel->owner = channel->waiter;
+    channel->waiter = NULL;
+    spinlock_release(&channel->lock);
+}
+
+/* Does the other one have it, which will never let go of it? */
+static bool is_owner_lost(const struct ide_drive *ide)
+{
+    const struct ide_drive *owner = READ_ONCE(ide->channel->owner);
+
+    return owner && owner != ide && READ_ONCE(owner->drive.state) == DRIVE_LOST;
+}
+
+/* It waits no longer; true: it has the channel, or takes it from a lost one, and may reset it. */
+static bool channel_take_for_reset(struct ide_drive *ide)
+{
+    struct ide_channel *channel = ide->channel;
+    bool taken;
+
+    spinlock_take(&channel->lock);
+    if (channel->waiter == ide)
+        channel->waiter = NULL;
+    if (is_owner_lost(ide))
+        channel->owner = ide;
+    taken = channel->owner == ide;
+    spinlock_release(&channel->lock);
+    return taken;
+}
+
+/* Selected; a device that has data for nobody is beyond commands. */
+static bool device_is_at_rest(struct ide_drive *ide)
+{
+    u8 status;
+
+    out8((u16)(ide->channel->port + IDE_DEVICE), (u8)(IDE_DEVICE_ALWAYS | ide->device));
+    status = ide_status_wait(ide->channel);
+    if (status & ATA_STATUS_BUSY)
+        return false;
+    if (status & ATA_STATUS_DATA)
+        drive_failed(&ide->drive);
+    return !(status & ATA_STATUS_DATA);
+}
+
+/* The wait for the channel is not held against a drive, unless it is for one that never leaves it. */
 bool ide_enter(struct ide_drive *ide)
 {
-    struct ide_drive *nobody = NULL;
-
-    ide->waits = !__atomic_compare_exchange_n(&ide->channel->owner, &nobody, ide, false, __ATOMIC_ACQUIRE,
-                                              __ATOMIC_RELAXED);
+    ide->waits = true;
+    if (channel_take(ide))
+        ide->waits = !device_is_at_rest(ide);
+    else if (is_owner_lost(ide))
+        drive_failed(&ide->drive);
+    else
+        drive_slot_waits(&ide->drive, 0);
     return !ide->waits;
 }
+
+void ide_end(struct ide_drive *ide, int status)
+{
+    in8((u16)(ide->channel->port + IDE_COMMAND)); /* its status: whatever was pending is seen */
+    leave(ide);
+    drive_slot_ended(&ide->drive, 0, status);
+}
+
+void ide_fail(struct ide_drive *ide, u8 device_status, int status)
+{
+    if (device_status & ATA_STATUS_DATA)
+        drive_failed(&ide->drive);
+    else
+        ide_end(ide, status);
+}
+
+/* ---------------------------------------------------------------- disks */
 
 static void begin(struct ide_drive *ide)
 {
@@ -123,38 +206,17 @@ static void ide_start(struct drive *drive, unsigned slot)
     begin(ide_of(drive));
 }
 
-static void leave(struct ide_drive *ide)
-{
-    __atomic_store_n(&ide->channel->owner, NULL, __ATOMIC_RELEASE);
-}
-
-void ide_end(struct ide_drive *ide, int status)
-{
-    in8((u16)(ide->channel->port + IDE_COMMAND)); /* its status: whatever was pending is seen */
-    leave(ide);
-    drive_slot_ended(&ide->drive, 0, status);
-}
-
 static void sector_move(struct ide_drive *ide)
 {
     const struct drive_slot *slot = &ide->drive.slots[0];
     u8 *at = slot->data + (u64)ide->moved * BLOCK_SECTOR;
 
     if (slot->operation == BLOCK_READ)
-        ide_words_read(ide->channel->port, at, BLOCK_SECTOR);
+        in16_many(ide->channel->port, at, BLOCK_SECTOR / 2);
     else
-        ide_words_write(ide->channel->port, at, BLOCK_SECTOR);
+        out16_many(ide->channel->port, at, BLOCK_SECTOR / 2);
     ide->moved++;
     drive_moved(&ide->drive);
-}
-
-u8 ide_status_wait(const struct ide_channel *channel)
-{
-    u8 status = ide_status(channel);
-
-    for (u32 i = 0; i < SPINS && status & ATA_STATUS_BUSY; i++)
-        status = ide_status(channel);
-    return status;
 }
 
 static void ide_poll(struct drive *drive)
@@ -172,7 +234,7 @@ static void ide_poll(struct drive *drive)
         if (status & ATA_STATUS_BUSY)
             return;
         if (status & (ATA_STATUS_ERROR | ATA_STATUS_FAULT)) {
-            ide_end(ide, -EIO);
+            ide_fail(ide, status, -EIO);
             return;
         }
         if (ide->moved == ide->total) { /* a write's last sector, or a flush, is over */
@@ -198,17 +260,6 @@ static void stage_set(struct ide_drive *ide, enum reset_stage stage, u8 control)
     out8(ide->channel->control, control);
 }
 
-/* The channel's owner is this one, or a drive that will never let go of it. */
-static bool may_reset(struct ide_drive *ide)
-{
-    struct ide_drive *owner = __atomic_load_n(&ide->channel->owner, __ATOMIC_RELAXED);
-
-    if (owner && owner != ide && READ_ONCE(owner->drive.state) == DRIVE_LOST)
-        return __atomic_compare_exchange_n(&ide->channel->owner, &owner, ide, false, __ATOMIC_ACQUIRE,
-                                           __ATOMIC_RELAXED);
-    return owner == ide;
-}
-
 /* Who only waited for the channel has nothing to be forgotten. */
 int ide_reset(struct drive *drive, bool first)
 {
@@ -217,7 +268,7 @@ int ide_reset(struct drive *drive, bool first)
 
     if (first) {
         ide->waits = false;
-        if (!may_reset(ide))
+        if (!channel_take_for_reset(ide))
             return 0;
         stage_set(ide, STAGE_RESETTING, CONTROL_SILENT | CONTROL_RESET);
         return -EINPROGRESS;
@@ -261,7 +312,7 @@ static bool identity_read(struct ide_drive *ide, u8 command, u16 *words)
     out8((u16)(channel->port + IDE_COMMAND), command);
     if ((answer_wait(channel) & (ATA_STATUS_BUSY | ATA_STATUS_DATA | ATA_STATUS_ERROR)) != ATA_STATUS_DATA)
         return false;
-    ide_words_read(channel->port, words, BLOCK_SECTOR);
+    in16_many(channel->port, words, BLOCK_SECTOR / 2);
     return true;
 }
 
@@ -328,6 +379,8 @@ static void ports_find(void)
 void host_ide_start(void)
 {
     ports_find();
+    for (u32 i = 0; i < CHANNELS; i++)
+        spinlock_init(&channels[i].lock, RANK_CHANNEL);
     for (u32 i = 0; i < CHANNELS * DEVICES; i++) {
         struct ide_channel *channel = &channels[i / DEVICES];
 

@@ -24,7 +24,9 @@ enum ide_port_offset {
 
 struct ide_channel {
     u16 port, control;
-    struct ide_drive *owner;
+    struct spinlock lock;     /* RANK_CHANNEL: the two below */
+    struct ide_drive *owner;  /* has a command under way, or makes a reset */
+    struct ide_drive *waiter; /* gets it next: the other one of the two */
 };
 
 struct ide_drive {
@@ -32,7 +34,7 @@ struct ide_drive {
     struct ide_channel *channel;
     u8 device; /* which of the two, as the device register says it */
     bool lba48;
-    bool waits;       /* for the channel */
+    bool waits;       /* for the channel, or for its device to be at rest */
     u32 moved, total; /* sectors of what is under way; of a CD drive bytes */
     bool sent;        /* of a CD drive: the packet */
     u8 stage;         /* of a reset */
@@ -48,13 +50,12 @@ static inline struct ide_drive *ide_of(struct drive *drive)
 u8 ide_status(const struct ide_channel *channel);
 /* The same, when the device is not at work, or what it says at last. */
 u8 ide_status_wait(const struct ide_channel *channel);
-/* Half as many words as bytes, which are even. */
-void ide_words_read(u16 port, void *to, u32 bytes);
-void ide_words_write(u16 port, const void *from, u32 bytes);
-/* Have the channel for what is to be begun. False: another one has it, and this one waits. */
+/* Have the channel for what is to be begun, and the device selected. False: not yet, and it waits. */
 bool ide_enter(struct ide_drive *ide);
-/* What was under way has ended so: the channel is free again. */
+/* What was under way has ended so: the channel is the other one's, if that waits. */
 void ide_end(struct ide_drive *ide, int status);
+/* The device says that it has failed, by this status. It is reset if it wants to get rid of data besides. */
+void ide_fail(struct ide_drive *ide, u8 device_status, int status);
 int ide_reset(struct drive *drive, bool first);
 
 /* A drive that takes packets. */

@@ -16,8 +16,6 @@ static void command_write(struct ide_drive *ide)
 {
     u16 port = ide->channel->port;
 
-    out8((u16)(port + IDE_DEVICE), (u8)(IDE_DEVICE_ALWAYS | ide->device));
-    ide_status(ide->channel);
     out8((u16)(port + IDE_FEATURE), 0); /* by this port, not by DMA */
     out8((u16)(port + IDE_MIDDLE), (u8)BYTES_A_TIME);
     out8((u16)(port + IDE_HIGH), (u8)(BYTES_A_TIME >> 8));
@@ -45,10 +43,10 @@ static void bytes_take(struct ide_drive *ide, u32 bytes)
     u32 wanted = MIN(bytes, ide->total - ide->moved) & ~1u;
     u8 surplus[SCRATCH];
 
-    ide_words_read(ide->channel->port, ide->drive.slots[0].data + ide->moved, wanted);
+    in16_many(ide->channel->port, ide->drive.slots[0].data + ide->moved, wanted / 2);
     ide->moved += wanted;
     for (bytes -= wanted; bytes; bytes -= MIN(bytes, SCRATCH))
-        ide_words_read(ide->channel->port, surplus, MIN(bytes, SCRATCH) & ~1u);
+        in16_many(ide->channel->port, surplus, MIN(bytes, SCRATCH) / 2);
 }
 
 /* It wants the packet, or has data; anything else is not what was asked for, and ends by its time-out. */
@@ -62,7 +60,7 @@ static void data_move(struct ide_drive *ide)
         if (ide->sent)
             return;
         ide->sent = true;
-        ide_words_write(port, ide->drive.slots[0].packet, CD_PACKET_BYTES);
+        out16_many(port, ide->drive.slots[0].packet, CD_PACKET_BYTES / 2);
         break;
     case ATAPI_TO_HOST:
         if (!ide->sent || !bytes)
@@ -87,7 +85,7 @@ static void packet_poll(struct drive *drive)
     if (status & ATA_STATUS_BUSY)
         return;
     if (status & ATA_STATUS_ERROR)
-        ide_end(ide, cd_error_judge(in8((u16)(ide->channel->port + IDE_ERROR))));
+        ide_fail(ide, status, cd_error_judge(in8((u16)(ide->channel->port + IDE_ERROR))));
     else if (status & ATA_STATUS_DATA)
         data_move(ide);
     else if (ide->sent) /* a read that gives less than it should has failed; an answer may be shorter */

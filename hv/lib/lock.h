@@ -16,6 +16,7 @@
     RANK(PCI, "one PCI device of a VM, which copies guest memory under it")                 \
     RANK(MEDIA, "the drives with removable media, and what is known of their events")       \
     RANK(DRIVE, "one drive of the machine, whose data is copied under it")                  \
+    RANK(CHANNEL, "which of two drives has their IDE channel")                              \
     RANK(VM, "one VM's nested tables and p2m")                                              \
     RANK(DEVICE, "one VM's device models, all but local APICs")                             \
     RANK(LAPIC, "one vCPU's local APIC")                                                    \

@@ -203,6 +203,11 @@ void drive_moved(struct drive *drive)
     drive->quiet_since = drive_now();
 }
 
+void drive_slot_waits(struct drive *drive, unsigned number)
+{
+    drive->slots[number].started = drive_now();
+}
+
 void drive_failed(struct drive *drive)
 {
     drive->failed = true;

@@ -118,7 +118,9 @@ void drive_give_up(struct drive *drive);
 void drive_slot_ended(struct drive *drive, unsigned slot, int status);
 /* From ops->poll: something has happened, so it is worth looking again soon. */
 void drive_moved(struct drive *drive);
-/* From ops->poll: it stands still until it is reset, and which piece is to blame is not known. */
+/* From ops->start or ops->poll: the piece has not begun yet, so its time counts from now on. */
+void drive_slot_waits(struct drive *drive, unsigned slot);
+/* Likewise: it stands still until it is reset, and which piece is to blame is not known. */
 void drive_failed(struct drive *drive);
 
 /* ---- for cd_drive.c, under the drive's lock ---- */

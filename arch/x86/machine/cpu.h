@@ -184,6 +184,17 @@ static inline void out32(u16 port, u32 value)
     asm volatile("outl %0, %w1" : : "a"(value), "Nd"(port));
 }
 
+/* So many words from or to one port. */
+static inline void in16_many(u16 port, void *to, u64 count)
+{
+    asm volatile("rep insw" : "+D"(to), "+c"(count) : "d"(port) : "memory");
+}
+
+static inline void out16_many(u16 port, const void *from, u64 count)
+{
+    asm volatile("rep outsw" : "+S"(from), "+c"(count) : "d"(port) : "memory");
+}
+
 static inline void cpu_pause(void)
 {
     asm volatile("pause");
