@@ -72,6 +72,10 @@ static void packet_make(struct cd_drive *cd, struct drive_slot *slot)
     case CD_LOCK: cd_packet_lock_tray(slot->packet, cd->is_locked); break;
     case CD_WISH_TRAY: cd_packet_move_tray(slot->packet, cd->open_wanted); break;
     case CD_WISH_READY: cd_packet_test_ready(slot->packet); break;
+    case CD_WISH_SENSE:
+        cd_packet_request_sense(slot->packet);
+        slot->bytes = CD_SENSE_BYTES;
+        break;
     case CD_WISH_CAPACITY:
         cd_packet_read_capacity(slot->packet);
         slot->bytes = CD_ANSWER_BYTES;
@@ -87,7 +91,7 @@ bool cd_next(struct drive *drive, struct drive_slot *slot)
 {
     struct cd_drive *cd = &drive->cd;
 
-    if (lock_wanted(cd) != cd->is_locked) {
+    if (lock_wanted(cd) != cd->is_locked && !(cd->wishes & CD_WISH_SENSE)) {
         cd->is_locked = !cd->is_locked;
         cd->sent = CD_LOCK;
     } else {
@@ -112,6 +116,7 @@ static void capacity_ended(struct cd_drive *cd, const struct drive_slot *slot)
     cd->blocks = slot->status ? 0 : cd_capacity_judge(slot->data);
     if (cd->blocks) {
         cd->medium = CD_READY;
+        cd->wishes &= (u8)~CD_WISH_CAPACITY;
         cd->news |= CD_NEWS_CAME;
     } else if (cd->tries) {
         cd->tries--;
@@ -157,18 +162,30 @@ static void tray_ended(struct cd_drive *cd, const struct drive_slot *slot)
         medium_doubt(cd);
 }
 
+/*
+ * What any command says of the medium by its end. The drive may go on telling of a unit attention until it
+ * has been asked for the cause; so that it is over then must not be missed.
+ */
+static void status_judge(struct cd_drive *cd, int status)
+{
+    if (status == -ESTALE)
+        cd->wishes |= CD_WISH_SENSE;
+    if (cd->medium == CD_READY && (status == -ESTALE || status == -ENOMEDIUM))
+        medium_doubt(cd);
+}
+
 void cd_ended(struct drive *drive, const struct drive_slot *slot)
 {
     struct cd_drive *cd = &drive->cd;
 
     switch (cd->sent) {
-    case CD_LOCK: cd_read_failed(drive, slot->status); break;
     case CD_WISH_TRAY: tray_ended(cd, slot); break;
     case CD_WISH_CAPACITY: capacity_ended(cd, slot); break;
     case CD_WISH_EVENTS: events_ended(cd, slot); break;
     case CD_WISH_READY: ready_ended(cd, slot); break;
     }
     cd->sent = 0;
+    status_judge(cd, slot->status);
 }
 
 /* ---------------------------------------------------------------- what users read, and faults */
@@ -180,11 +197,8 @@ void cd_read_begin(struct drive_slot *slot)
 
 int cd_read_failed(struct drive *drive, int status)
 {
-    if (status != -ENOMEDIUM && status != -ESTALE)
-        return status ? -EIO : 0;
-    if (drive->cd.medium == CD_READY)
-        medium_doubt(&drive->cd);
-    return -ENOMEDIUM;
+    status_judge(&drive->cd, status);
+    return status == 0 ? 0 : status == -ENOMEDIUM || status == -ESTALE ? -ENOMEDIUM : -EIO;
 }
 
 /* A reset may have freed the tray. */

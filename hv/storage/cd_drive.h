@@ -56,7 +56,13 @@ enum cd_medium {
     CD_UNSURE, /* it has one; its size is not known yet, or can't be */
     CD_READY,
 };
-enum cd_wish { CD_WISH_TRAY = 1, CD_WISH_CAPACITY = 2, CD_WISH_EVENTS = 4, CD_WISH_READY = 8 };
+enum cd_wish {
+    CD_WISH_SENSE = 1,
+    CD_WISH_TRAY = 2,
+    CD_WISH_CAPACITY = 4,
+    CD_WISH_EVENTS = 8,
+    CD_WISH_READY = 16
+};
 
 struct cd_drive {
     u8 medium;        /* enum cd_medium */

@@ -38,6 +38,12 @@ void cd_packet_test_ready(u8 *packet)
     packet_begin(packet, GPCMD_TEST_UNIT_READY);
 }
 
+void cd_packet_request_sense(u8 *packet)
+{
+    packet_begin(packet, GPCMD_REQUEST_SENSE);
+    packet[4] = CD_SENSE_BYTES;
+}
+
 void cd_packet_get_events(u8 *packet)
 {
     packet_begin(packet, GPCMD_GET_EVENT_STATUS_NOTIFICATION);

@@ -11,10 +11,12 @@
 
 #define CD_PACKET_BYTES 12u
 #define CD_ANSWER_BYTES 8u /* of GET EVENT STATUS NOTIFICATION and READ CAPACITY */
+#define CD_SENSE_BYTES  18u
 #define CD_BLOCK        2048u
 
 /* Each fills all CD_PACKET_BYTES. */
 void cd_packet_test_ready(u8 *packet);
+void cd_packet_request_sense(u8 *packet);
 void cd_packet_get_events(u8 *packet); /* of the media class, polled */
 void cd_packet_read_capacity(u8 *packet);
 void cd_packet_read(u8 *packet, u32 block, u16 blocks);

@@ -281,9 +281,23 @@ static void again(struct drive *drive, struct drive_slot *slot)
     slot_start(drive, slot);
 }
 
-/* Hand over as much as the hardware takes. */
+/* None that waits is begun any more. */
+static void jobs_fail(struct drive *drive, int status)
+{
+    while (!list_empty(&drive->jobs)) {
+        struct drive_job *job = list_entry(drive->jobs.next, struct drive_job, node);
+
+        list_remove(&job->node);
+        job->status = status;
+        job_look(job);
+    }
+}
+
+/* Hand over as much as the hardware takes. What was asked of a medium that has gone is asked of no other. */
 static void pump(struct drive *drive)
 {
+    if (drive->is_cd && !drive->cd.taken)
+        jobs_fail(drive, -ENOMEDIUM);
     while (drive->state == DRIVE_WORKS) {
         struct drive_slot *slot = slot_in(drive, DRIVE_SLOT_AGAIN);
         struct drive_job *job;
@@ -300,8 +314,6 @@ static void pump(struct drive *drive)
         if (!slot || list_empty(&drive->jobs))
             return;
         job = list_entry(drive->jobs.next, struct drive_job, node);
-        if (drive->is_cd && !drive->cd.taken)
-            job->status = -ENOMEDIUM;
         if (job->status) { /* a piece of it has failed: no further one */
             list_remove(&job->node);
             job_look(job);
@@ -322,13 +334,7 @@ static void lose(struct drive *drive)
     for (u32 i = 0; i < drive->slot_count; i++)
         if (drive->slots[i].state == DRIVE_SLOT_AGAIN)
             slot_finish(drive, &drive->slots[i], -EIO);
-    while (!list_empty(&drive->jobs)) {
-        struct drive_job *job = list_entry(drive->jobs.next, struct drive_job, node);
-
-        list_remove(&job->node);
-        job->status = -EIO;
-        job_look(job);
-    }
+    jobs_fail(drive, -EIO);
 }
 
 static void reset_go_on(struct drive *drive, bool begin)

@@ -18,6 +18,7 @@
 
 #include "hv/lib/string.h"
 #include "tests/fuzz/hostile_machine.h"
+#include "tests/unit/fake_cd_drive.h"
 #include "tests/unit/fake_memory.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -42,6 +43,20 @@ static void alarm_set(u64 ms)
     (void)ms;
 }
 
+static int drive_submit(struct block_device *device, struct block_request *request)
+{
+    (void)device, (void)request;
+    return 0;
+}
+
+static void drive_close(struct block_device *device)
+{
+    (void)device;
+    fake_cd_drive.user->tell(fake_cd_drive.user, CD_NEWS_CHECKED);
+}
+
+static const struct block_ops drive_ops = {.submit = drive_submit, .close = drive_close};
+
 static struct machine *machine_make(void)
 {
     static const struct media_host host = {clock_read, alarm_set};
@@ -50,7 +65,10 @@ static struct machine *machine_make(void)
 
     media_start(&host);
     hostile.config.cdroms[0].file = image;
-    hostile.config.cdrom_count = 2;
+    hostile.config.cdrom_count = 3;
+    hostile.config.cdroms[2].host = true;
+    fake_cd_drive = (struct fake_cd_drive){.device = {.ops = &drive_ops, .depth = 1, .read_only = true},
+                                           .sectors = FILE_BYTES / BLOCK_SECTOR};
     require(virtio_scsi_create(m, HOSTILE_SLOT, why, sizeof(why)) == 0);
     return m;
 }
@@ -77,7 +95,7 @@ static void memory_make(const uint8_t *bytes, size_t size)
     /* The input's bytes: five commands of 16 bytes, then pairs of where and what. */
     for (u32 i = 0; i < 5 && size >= 16; i++) {
         memcpy(ram + 0x4000 + 0x200 * (3 * i) + offsetof(struct virtio_scsi_cmd_req, cdb), bytes, 16);
-        ram[0x4000 + 0x200 * (3 * i) + 3] = bytes[15] & 1; /* of which unit */
+        ram[0x4000 + 0x200 * (3 * i) + 3] = bytes[15] % 3; /* of which unit */
         bytes += 16;
         size -= 16;
     }
@@ -88,7 +106,7 @@ static void memory_make(const uint8_t *bytes, size_t size)
 /* What can be read is in a closed tray, and has the generation that commands are given. */
 static void drives_check(const struct machine *m)
 {
-    for (u32 i = 0; i < 2; i++) {
+    for (u32 i = 0; i < 3; i++) {
         const struct scsi_cd *cd = &m->scsi->units[i].cd;
 
         require(!(cd->media.pending & ~(u32)MEDIA_EVENTS));
@@ -104,6 +122,8 @@ static void operate(const struct machine *m, u8 what)
     struct media *media = &m->scsi->units[what & 1].cd.media;
     struct block_device *medium;
 
+    if ((what & 9) == 9) /* what the machine's drive may say, but for the end of a check, which comes once */
+        fake_cd_drive.user->tell(fake_cd_drive.user, (what & 6) | (what & 2 ? 0 : 1 | 16));
     if (what & 2) {
         media->ops->eject(media, what & 4);
         return;

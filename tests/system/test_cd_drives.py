@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: MIT
 """CD drives of the machine: a guest reads a whole medium, and sees what happens to it within two polls."""
+import json
+import random
 import re
+import socket
+import time
 import zlib
 
 import pytest
-from support import run_in_monitor, shut_down, to_monitor
+from support import SCALE, run_in_monitor, shut_down, to_monitor
 from tiny_guests import PAIRS, console_of, guest, judge_tap, on_each_pair, wait_for_log
 
 BOOT_DRIVE = {'svm-qemu': 'ahci:0', 'vmx-bochs': 'ide:0', 'svm-bochs': 'ide:0'}
@@ -26,4 +30,110 @@ def test_the_boot_cd_is_read_whole(pair, emulator, make_iso):
     text = console_of(machine, 'cd')
     judge_tap(text)
     assert medium_line(iso) in text
+    assert shut_down(machine) == 0
+
+
+class Qmp:
+    """QEMU's control socket."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60 * SCALE)
+        self.socket.connect(str(path))
+        self.lines = self.socket.makefile('rw')
+        self.lines.readline()
+        self.ask('qmp_capabilities')
+
+    def ask(self, verb, **arguments):
+        """What it returns, or its words for an error."""
+        self.lines.write(json.dumps({'execute': verb, 'arguments': arguments}) + '\n')
+        self.lines.flush()
+        while True:
+            answer = json.loads(self.lines.readline())
+            if 'return' in answer:
+                return answer['return']
+            if 'error' in answer:
+                return answer['error']['desc']
+
+    def drive(self):
+        return next(drive for drive in self.ask('query-block') if drive.get('qdev') == 'disc')
+
+    def wait_for(self, **state):
+        give_up = time.monotonic() + 60 * SCALE
+        while {key: self.drive().get(key) for key in state} != state:
+            assert time.monotonic() < give_up, self.drive()
+            time.sleep(0.05)
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
+
+
+def disc(folder, name, blocks):
+    path = folder / (name + '.iso')
+    path.write_bytes(random.Random(name).randbytes(blocks * 2048))
+    return path
+
+
+@pytest.fixture
+def discs(tmp_path):
+    return disc(tmp_path, 'large', 300), disc(tmp_path, 'small', 37)
+
+
+@pytest.mark.parametrize('board, bus, drive', [('q35', 'ide.1', 'ahci:1'), ('pc', 'ide.1', 'ide:2')])
+def test_a_disc_is_changed(board, bus, drive, emulator, discs, tmp_path):
+    """By QMP, in the emulated drive: each change is seen once, a button asks a locked tray, an eject opens it."""
+    large, small = discs
+    machine = emulator({'hypervisor': {'media.poll_ms': '100'}, 'vm cd': guest('machine_cd', cdrom=drive, cmdline='watch'),
+                        'vm last': guest('halt', cmdline='open')},
+                       qemu_arg=['-M', board, '-qmp', 'unix:%s/qmp,server=on,wait=off' % tmp_path,
+                                 '-drive', 'if=none,id=medium,format=raw,media=cdrom,readonly=on,file=%s' % large,
+                                 '-device', 'ide-cd,id=disc,drive=medium,bus=' + bus], **PAIRS['svm-qemu'])
+    machine.expect(medium_line(large))
+    qmp = Qmp(tmp_path / 'qmp')
+    qmp.ask('blockdev-change-medium', id='disc', filename=str(small), format='raw')
+    machine.expect(r'event 3, status \d\r\n')
+    machine.expect(r'event 2, status 2\r\n')
+    machine.expect(medium_line(small))
+    qmp.wait_for(locked=True)
+    # By force, while it is locked.
+    qmp.ask('blockdev-open-tray', id='disc', force=True)
+    machine.expect(r'event 3, status 1\r\n')
+    qmp.ask('blockdev-remove-medium', id='disc')
+    qmp.ask('blockdev-change-medium', id='disc', filename=str(large), format='raw')
+    machine.expect(r'event 2, status 2\r\n')
+    machine.expect(medium_line(large))
+    qmp.wait_for(locked=True, tray_open=False)
+    qmp.ask('blockdev-open-tray', id='disc')
+    machine.expect(r'event 1, status 2\r\n')
+    qmp.wait_for(locked=False, tray_open=True)
+    wait_for_log(machine, 'VM cd: has powered itself off')
+    qmp.close()
+    to_monitor(machine)
+    text = console_of(machine, 'cd')
+    judge_tap(text)
+    assert re.findall(r'event (\d)', text) == ['3', '2', '3', '2', '1'], text
+    assert 'answer 23a02' in text       # no medium, the tray is open
+    records = run_in_monitor(machine, 'media events')
+    assert records.count(' eject request\n') == 1, records
+    assert shut_down(machine) == 0
+
+
+@pytest.mark.parametrize('pair', ['vmx-bochs', 'svm-bochs'])
+def test_the_operator_ejects(pair, emulator):
+    """On Bochs, whose only CD drive has lintel itself in it; the guest sees it go."""
+    machine = emulator({'hypervisor': {'media.poll_ms': '100'}, 'vm cd': guest('machine_cd', cdrom='ide:0', cmdline='watch')},
+                       **PAIRS[pair])
+    machine.expect('medium of ')
+    to_monitor(machine)
+    assert re.search(r'^cd +cd0 +- +100 ms +[0-9]+  ide:0$', run_in_monitor(machine, 'media list'), re.M)
+    assert 'is a drive of the machine; right would be to put a disc in by hand' in run_in_monitor(
+        machine, 'media insert cd cd0 ram:1M')
+    assert run_in_monitor(machine, 'media poll cd cd0 50') == 'VM cd: cd0 is asked every 50 ms.\n'
+    assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty now.\n'
+    machine.sendline('console cd')
+    machine.expect(r'event 3, status 1\r\n')
+    to_monitor(machine)
+    assert re.search(r'^cd +cd0 .* ide:0, empty, tray open$', run_in_monitor(machine, 'media list'), re.M)
+    assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty.\n'
     assert shut_down(machine) == 0

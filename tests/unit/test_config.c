@@ -190,6 +190,7 @@ static void test_sizes(void **state)
     "kernel, kernel.unpack, initrd, cmdline, disk, write, cdrom, virtio.console, virtio.rng, memory, " \
     "balloon.min, balloon.max, balloon.forms, vcpus, vcpus.start, weight, cap, cpus, "                 \
     "personality, prefault, hypercall_patch, pages, p2m"
+#define CDROM " is wrong; right would be a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"
 #define FILES "vmlinuz, initrd.img, empty"
@@ -313,6 +314,14 @@ static const struct {
     {VM "disk = virtio:01\n", "3: vm web: disk = virtio:01" DISK, 0},
     {VM "disk = ahci:100\n", "3: vm web: disk = ahci:100" DISK, 0},
     {VM "disk = ide:1/part0\n", "3: vm web: disk = ide:1/part0" DISK, 0},
+    {VM "cdrom = virtio:0\n", "3: vm web: cdrom = virtio:0" CDROM, 0},
+    {VM "cdrom = ide:1/part1\n", "3: vm web: cdrom = ide:1/part1" CDROM, 0},
+    {VM "cdrom = ide:\n", "3: vm web: cdrom = ide:" CDROM, 0},
+    {VM "cdrom = ahci:01\n", "3: vm web: cdrom = ahci:01" CDROM, 0},
+    {VM "cdrom = ide:1\ncdrom = empty\ncdrom = ide:1\n",
+     "5: vm web: cdrom = ide:1 is what VM web has by line 3; right would be a drive of its own", 0},
+    {VM "cdrom = ahci:1\n[vm b]\nkernel = vmlinuz\ncdrom = ahci:11\ncdrom = ahci:1\n",
+     "7: vm b: cdrom = ahci:1 is what VM web has by line 3; right would be a drive of its own", 1},
     {VM "disk = ide:1/part01\n", "3: vm web: disk = ide:1/part01" DISK, 0},
     {VM "disk = ide:1/part\n", "3: vm web: disk = ide:1/part" DISK, 0},
     {VM "disk = ide:1/2\n", "3: vm web: disk = ide:1/2" DISK, 0},
@@ -429,6 +438,10 @@ static void test_cdroms(void **state)
     assert_null(vm->cdroms[1].file.start); /* though there is a file of that name */
     assert_int_equal(vm->cdroms[1].bytes, 0);
     assert_int_equal(vm->cdroms[2].bytes, 1 << 20);
+    parse(VM "cdrom = ahci:31\ncdrom = ide:0\ndisk = ahci:31\n[vm b]\nkernel = vmlinuz\ncdrom = ide:1\n");
+    assert_int_equal(said_count, 0); /* which of them is a CD drive is known at boot alone */
+    assert_true(vm->cdroms[0].host && vm->cdroms[1].host && config.vms[1].cdroms[0].host);
+    assert_string_equal(vm->cdroms[1].name, "ide:0");
     parse(VM "cdrom = empty\ncdrom = empty\ncdrom = empty\ncdrom = empty\ncdrom = empty\n");
     assert_string_equal(
         said[0], "lintel.conf:7: vm web: cdrom is given once too often; right would be at most 4 times");

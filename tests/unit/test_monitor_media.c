@@ -22,7 +22,7 @@
 static struct vm web, db, off;
 static struct media drives[2];
 static struct block_device *inside, made, other;
-static bool forced;
+static bool forced, by_hand;
 static int block_error;
 static unsigned closed;
 static char said[2000];
@@ -93,6 +93,8 @@ static void describe(struct media *media, char *text, size_t size)
 
 static int insert(struct media *media, struct block_device *medium)
 {
+    if (by_hand)
+        return -EPERM;
     if (inside)
         return -EBUSY;
     inside = medium;
@@ -192,6 +194,13 @@ static void test_insert(void **state)
                         "VM db has no drive with removable media; `cdrom` in its section gives one.\n");
     assert_string_equal(say(media_insert_command, &off, cd0, tools),
                         "VM off has no drives: it does not run.\n");
+    block_error = 0;
+    by_hand = true;
+    closed = 0;
+    assert_string_equal(say(media_insert_command, &web, cd0, tools),
+                        "VM web: cd0 is a drive of the machine; right would be to put a disc in by hand.\n");
+    assert_int_equal(closed, 1);
+    by_hand = false;
     assert_null(inside);
 }
 

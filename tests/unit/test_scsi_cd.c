@@ -236,6 +236,9 @@ static void test_reading(void **state)
     assert_int_equal(command.status, SCSI_GOOD);
     scsi_cd_read_end(&cd, &command, -EIO);
     assert_int_equal(command.sense[2], 3);
+    scsi_cd_read_end(&cd, &command, -ENOMEDIUM); /* the drive has found it gone; nobody has told yet */
+    assert_int_equal(command.sense[2], 2);
+    assert_int_equal(command.sense[12], 0x3a);
     assert_int_equal(run(0x28, 0, 0, 0, 3, 0xe6, 0, 0, 3), 0x52100); /* never past the end */
     assert_int_equal(run(0x28, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 1), 0x52100);
     assert_int_equal(run(0xa8, 0, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff), 0x52100);

@@ -30,6 +30,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 #include "tests/unit/device_fakes.h"
+#include "tests/unit/fake_cd_drive.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
 #include "tests/unit/slow_device.h"
@@ -133,7 +134,14 @@ static void begin(void)
     go_on();
 }
 
-static int setup(void **state)
+static void power_on(void)
+{
+    port_out(0xcf8, 4, 0x80000000 | SLOT << 11 | PCI_COMMAND);
+    port_out(0xcfc, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    begin();
+}
+
+static int setup_with(void **state, bool drive)
 {
     static const struct media_host host = {clock_read, alarm_set};
     char why[100];
@@ -149,13 +157,24 @@ static int setup(void **state)
         file[i] = (u8)(i >> 11);
     board.config.cdroms[0].file = (struct boot_file){"a.iso", file, sizeof(file)};
     board.config.cdrom_count = 2;
+    board.config.cdroms[1].host = drive;
+    fake_cd_drive = (struct fake_cd_drive){.device = disk};
+    string_copy(board.config.cdroms[1].name, "ide:2", sizeof(board.config.cdroms[1].name));
     assert_int_equal(virtio_scsi_create(board.machine, SLOT, why, sizeof(why)), 0);
     scsi = board.machine->scsi;
     slow.lock = &scsi->virtio.pci.lock;
-    port_out(0xcf8, 4, 0x80000000 | SLOT << 11 | PCI_COMMAND);
-    port_out(0xcfc, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-    begin();
+    power_on();
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, false);
+}
+
+static int setup_drive(void **state)
+{
+    return setup_with(state, true);
 }
 
 static int teardown(void **state)
@@ -480,6 +499,131 @@ static void test_reset_waits(void **state)
     assert_int_equal(eject(1, false), 0);
 }
 
+/* ---------------------------------------------------------------- a drive of the machine */
+
+static void tell(u32 news)
+{
+    fake_cd_drive.user->tell(fake_cd_drive.user, news);
+}
+
+/* What GET EVENT STATUS NOTIFICATION says: code and status. */
+static u32 event(void)
+{
+    static const u8 get_event[12] = {0x4a, 1, [4] = 0x10, [8] = 8};
+    const u8 *data = fake_guest_ram_at(DATA);
+
+    assert_int_equal(ask(1, get_event, DATA, 8), SCSI_GOOD);
+    return (u32)data[4] << 8 | data[5];
+}
+
+static u32 sense_of(u16 n)
+{
+    return answer(n)->status ? (u32)answer(n)->sense[2] << 16 | (u32)answer(n)->sense[12] << 8 : 0;
+}
+
+static void test_drive_polls(void **state)
+{
+    struct media *media = &scsi->units[1].cd.media;
+    char text[MEDIA_DESCRIPTION_MAX];
+
+    (void)state;
+    assert_int_equal(media->by_itself, 0);
+    assert_int_equal(media_interval(media), MEDIA_POLL_STANDARD);
+    assert_int_equal(fake_cd_drive.checks, 1); /* at once */
+    assert_true(media->checking);
+    tell(CD_NEWS_CHECKED);
+    assert_false(media->checking);
+    media_flush(media, 0);
+    assert_int_equal(fake_cd_drive.checks, 2);
+    tell(CD_NEWS_CHECKED | CD_NEWS_GONE | CD_NEWS_OPEN);
+    assert_int_equal(media->pending, MEDIA_CHANGE);
+    media->ops->describe(media, text, sizeof(text));
+    assert_string_equal(text, "ide:2, empty, tray open");
+    assert_int_equal(event(), 0x301);
+    assert_int_equal(media->pending, 0);
+    fake_cd_drive.is_lost = true;
+    media_flush(media, 0);
+    assert_false(media->checking);
+    assert_int_equal(media->ops->insert(media, &disk), -EPERM);
+}
+
+static void test_drive_exchange(void **state)
+{
+    (void)state;
+    tell(CD_NEWS_CHECKED);
+    wake_up(1);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_GOOD);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    fake_cd_drive.sectors = 8;
+    tell(CD_NEWS_GONE | CD_NEWS_CAME);
+    slow_end(0, 0);
+    work();
+    assert_int_equal(sense_of(1), 0x62800); /* its data was the last one's */
+    assert_int_equal(event(), 0x302);
+    assert_int_equal(event(), 0x202);
+    assert_int_equal(ask(1, (const u8[12]){0x28, [5] = 2, [8] = 1}, DATA, 2048), SCSI_CHECK_CONDITION);
+    assert_int_equal(sense_of(0), 0x52100); /* it is smaller */
+    /* The drive finds it gone before the user has been told. */
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    slow_end(0, -ENOMEDIUM);
+    work();
+    assert_int_equal(sense_of(1), 0x23a00);
+    tell(CD_NEWS_GONE);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(event(), 0x300);
+    /* It came, and went again before it could be taken. */
+    fake_cd_drive.sectors = 0;
+    tell(CD_NEWS_CAME);
+    assert_int_equal(event(), 0x000);
+}
+
+static void test_drive_tray(void **state)
+{
+    static const u8 lock[12] = {0x1e, [4] = 1}, allow[12] = {0x1e}, open[12] = {0x1b, [4] = 2},
+                    close[12] = {0x1b, [4] = 3};
+
+    (void)state;
+    wake_up(1);
+    assert_int_equal(ask(1, lock, 0, 0), SCSI_GOOD);
+    assert_true(fake_cd_drive.locked);
+    tell(CD_NEWS_EJECT_WANTED);
+    assert_int_equal(event(), 0x102);
+    assert_int_equal(ask(1, open, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(eject(1, false), -EAGAIN);
+    assert_int_equal(fake_cd_drive.moves, 0);
+    assert_int_equal(event(), 0x102);
+    assert_int_equal(ask(1, allow, 0, 0), SCSI_GOOD);
+    assert_int_equal(ask(1, open, 0, 0), SCSI_GOOD);
+    assert_int_equal(ask(1, open, 0, 0), SCSI_GOOD);
+    assert_false(fake_cd_drive.locked);
+    assert_true(fake_cd_drive.open);
+    assert_int_equal(fake_cd_drive.moves, 1);
+    tell(CD_NEWS_CHECKED | CD_NEWS_OPEN);
+    assert_int_equal(event(), 0x301);
+    virtio_scsi_reset(scsi); /* no reset of a machine closes a tray */
+    power_on();
+    wake_up(1);
+    assert_int_equal(fake_cd_drive.moves, 1);
+    assert_int_equal(event(), 0x001);
+    assert_int_equal(ask(1, close, 0, 0), SCSI_GOOD);
+    assert_false(fake_cd_drive.open);
+    assert_int_equal(fake_cd_drive.moves, 2);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION); /* until it has been looked at */
+    fake_cd_drive.sectors = 4000;
+    tell(CD_NEWS_CAME);
+    assert_int_equal(event(), 0x202);
+    ask(1, lock, 0, 0);
+    ask(1, lock, 0, 0);
+    assert_int_equal(fake_cd_drive.locks, 3);
+    assert_int_equal(eject(1, true), 0);
+    assert_true(fake_cd_drive.open);
+    assert_int_equal(slow.closed, 0); /* the drive stays */
+    virtio_scsi_reset(scsi);
+    assert_false(fake_cd_drive.locked);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,6 +637,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_forgets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_notifies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_drive_polls, setup_drive, teardown),
+        cmocka_unit_test_setup_teardown(test_drive_exchange, setup_drive, teardown),
+        cmocka_unit_test_setup_teardown(test_drive_tray, setup_drive, teardown),
     };
 
     return cmocka_run_group_tests_name("virtio_scsi", tests, NULL, NULL);
