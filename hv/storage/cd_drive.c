@@ -10,9 +10,10 @@
 #include "hv/lib/errno.h"
 #include "hv/storage/drive.h"
 
-#define CD_LOCK     BIT(7) /* beside the wishes: the tray is to be locked or freed */
-#define TRIES       3      /* behind the first; QEMU's drive says twice that its medium is new */
-#define SECTORS_PER (CD_BLOCK / BLOCK_SECTOR)
+#define CD_LOCK        BIT(7) /* beside the wishes: the tray is to be locked or freed */
+#define TRIES          3      /* behind the first; QEMU's drive says twice that its medium is new */
+#define RESETS_IN_VAIN 3      /* without an answer between them */
+#define SECTORS_PER    (CD_BLOCK / BLOCK_SECTOR)
 
 /* ---------------------------------------------------------------- the medium */
 
@@ -202,13 +203,16 @@ int cd_read_failed(struct drive *drive, int status)
 }
 
 /* A reset may have freed the tray. */
-void cd_doubt(struct drive *drive)
+bool cd_doubt(struct drive *drive)
 {
     struct cd_drive *cd = &drive->cd;
 
+    if (cd->resets++ == RESETS_IN_VAIN)
+        return false;
     cd->is_locked = false;
     medium_doubt(cd);
     cd->wishes |= cd->no_events ? CD_WISH_READY : CD_WISH_EVENTS;
+    return true;
 }
 
 void cd_lost(struct drive *drive)

@@ -68,6 +68,7 @@ struct cd_drive {
     u8 medium;        /* enum cd_medium */
     u8 wishes;        /* enum cd_wish: commands that are to be sent */
     u8 sent;          /* the one that is out; CD_LOCK for that of the tray */
+    u8 resets;        /* since it has answered anything */
     u8 tries;         /* what may fail again at once, as a new medium makes the first commands do */
     bool no_events;   /* the drive does not know GET EVENT STATUS NOTIFICATION */
     bool open_wanted; /* CD_WISH_TRAY */
@@ -81,8 +82,8 @@ struct cd_drive {
     struct cd_user *user;
 };
 
-/* It is new, or was reset: what is known of its medium is not worth much. */
-void cd_doubt(struct drive *drive);
+/* It is new, or was reset: its medium is in doubt. False: behind several resets it has answered nothing. */
+bool cd_doubt(struct drive *drive);
 /* It never answers again. */
 void cd_lost(struct drive *drive);
 /* Fill the slot with a command of lintel's own. False: there is none to be sent. */

@@ -194,6 +194,7 @@ void drive_slot_ended(struct drive *drive, unsigned number, int status)
     if (number >= drive->slot_count || drive->slots[number].state != DRIVE_SLOT_BUSY)
         return; /* the hardware says what is not so */
     drive->busy--;
+    drive->cd.resets = 0;
     drive_moved(drive);
     slot_finish(drive, &drive->slots[number], status);
 }
@@ -327,7 +328,7 @@ static void pump(struct drive *drive)
 
 static void lose(struct drive *drive)
 {
-    log_error("drive %s: is lost, as it does not even let itself be reset", drive->name);
+    log_error("drive %s: is lost, as it can't be reset, or is silent behind that", drive->name);
     drive->state = DRIVE_LOST;
     if (drive->is_cd)
         cd_lost(drive);
@@ -341,8 +342,8 @@ static void reset_go_on(struct drive *drive, bool begin)
 {
     int status = drive->ops->reset(drive, begin);
 
-    if (status == 0 && drive->is_cd)
-        cd_doubt(drive);
+    if (status == 0 && drive->is_cd && !cd_doubt(drive))
+        status = -EIO;
     if (status == 0)
         drive->state = DRIVE_WORKS;
     else if (status != -EINPROGRESS || passed_since(drive->reset_since) > tsc_from_us(TIMEOUT_US))

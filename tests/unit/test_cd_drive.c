@@ -641,6 +641,22 @@ static void test_silence(void **state)
     end();
 }
 
+/* One that lets itself be reset, and answers nothing behind that, is not asked for ever. */
+static void test_silent(void **state)
+{
+    (void)state;
+    begin();
+    hw.asleep = true;
+    assert_true(cd_drive_check(cd));
+    pass(100 * SECOND);
+    assert_int_equal(drive.state, DRIVE_LOST);
+    assert_in_range(hw.resets, 2, 5);
+    assert_int_equal(me.checked, 1);
+    assert_int_equal(me.gone, 1);
+    assert_false(timer_is_set(&drive.timer));
+    end();
+}
+
 /* Whoever closes it hears the end of his check, once, and nothing more. */
 static void test_close(void **state)
 {
@@ -721,8 +737,8 @@ int main(void)
         cmocka_unit_test(test_checks),         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_without_events), cmocka_unit_test(test_exchange_under_a_read),
         cmocka_unit_test(test_lock),           cmocka_unit_test(test_eject_under_a_check),
-        cmocka_unit_test(test_silence),        cmocka_unit_test(test_close),
-        cmocka_unit_test(test_anything),
+        cmocka_unit_test(test_silence),        cmocka_unit_test(test_silent),
+        cmocka_unit_test(test_close),          cmocka_unit_test(test_anything),
     };
 
     return cmocka_run_group_tests_name("cd_drive", tests, NULL, NULL);
