@@ -68,11 +68,14 @@ void cd_packet_read(u8 *packet, u32 block, u16 blocks)
     packet[8] = (u8)blocks;
 }
 
-/* Its end comes at once, as a tray may take longer than anybody waits for a command. */
+/*
+ * Opening ends when the tray is open: until then a drive may say that its medium is there. Closing ends at
+ * once, as finding out what lies in it may take longer than a command has.
+ */
 void cd_packet_move_tray(u8 *packet, bool open)
 {
     packet_begin(packet, GPCMD_START_STOP_UNIT);
-    packet[1] = IMMEDIATE;
+    packet[1] = open ? 0 : IMMEDIATE;
     packet[4] = open ? TRAY_OPEN : TRAY_CLOSE;
 }
 

@@ -5,55 +5,37 @@
  * and locks the tray; it ends when it has been asked for the medium, and has ejected it.
  */
 // alone: tests/system/test_cd_drives.py gives it its drive
-#include <linux/virtio_scsi.h>
-
 #include "lib/apic.h"
 #include "lib/tap.h"
-#include "lib/virtio.h"
+#include "lib/virtio_scsi.h"
 
-#define SLOT       9u
-#define QUEUE      2u
-#define BLOCK      2048u
 #define AT_ONCE    33u /* blocks; more than lintel hands over at once */
 #define POLL_US    20000u
 #define PATIENCE   30u /* seconds */
-#define NOTHING    0xffffffffu
-#define GOOD       0u
-#define CHANGED    0x62800u
-#define WAS_RESET  0x62900u
 #define OPEN_TRAY  2u
 #define ADLER_BASE 65521u
 
 static struct virtio drive;
 static struct ring ring;
-static struct virtio_scsi_cmd_req header = {.lun = {1, 0, 0x40, 0}};
-static struct virtio_scsi_cmd_resp response;
-static u8 data[AT_ONCE * BLOCK];
+static struct scsi_request request;
+static u8 data[AT_ONCE * SCSI_BLOCK];
 
-/* Sense key, code and qualifier; GOOD; NOTHING: no answer. */
-static u32 run_bytes(const u8 cdb[10], u32 bytes)
+/* As scsi_do, with more data, of a drive that takes its time. */
+static u32 run_bytes(const u8 cdb[12], u32 bytes)
 {
     struct vring_used_elem used;
     u32 waited = 0;
 
-    for (u32 i = 0; i < 10; i++)
-        header.cdb[i] = cdb[i];
-    ring.desc[0] = (struct vring_desc){(u64)&header, sizeof(header), VRING_DESC_F_NEXT, 1};
-    ring.desc[1] = (struct vring_desc){(u64)&response, sizeof(response),
-                                       VRING_DESC_F_WRITE | (bytes ? VRING_DESC_F_NEXT : 0), 2};
-    ring.desc[2] = (struct vring_desc){(u64)data, bytes, VRING_DESC_F_WRITE, 0};
+    scsi_describe(&drive, 0, &request, 0, cdb, bytes);
+    ring.desc[2].addr = (u64)data;
     ring_offer(&drive, 0);
     ring_notify(&drive);
     while (!ring_wait(&drive, &used))
         if (++waited == PATIENCE)
-            return NOTHING;
-    if (response.response != VIRTIO_SCSI_S_OK)
-        return NOTHING;
-    if (response.status == 0)
-        return GOOD;
-    return (u32)response.sense[2] << 16 | (u32)response.sense[12] << 8 | response.sense[13];
+            return SCSI_NO_ANSWER;
+    return scsi_answer(&request);
 }
-#define run(bytes, ...) run_bytes((const u8[10]){__VA_ARGS__}, bytes)
+#define run(bytes, ...) run_bytes((const u8[12]){__VA_ARGS__}, bytes)
 
 static u32 get_32(const u8 *at)
 {
@@ -78,7 +60,7 @@ static u32 adler(u32 sum, u32 bytes)
 
 static bool lock(bool lock)
 {
-    return run(0, 0x1e, 0, 0, 0, lock) == GOOD;
+    return run(0, 0x1e, 0, 0, 0, lock) == SCSI_OK;
 }
 
 /* All of the medium; false: it can't be read. */
@@ -86,7 +68,7 @@ static bool medium_read(void)
 {
     u32 blocks, count, sum = 1, answer = run(8, 0x25);
 
-    while (answer == CHANGED || answer == WAS_RESET)
+    while (answer == SCSI_CHANGED || answer == SCSI_WAS_RESET)
         answer = run(8, 0x25);
     if (answer) {
         say("no medium: %x", answer);
@@ -95,17 +77,17 @@ static bool medium_read(void)
     blocks = get_32(data) + 1;
     for (u32 block = 0; block < blocks; block += count) {
         count = blocks - block < AT_ONCE ? blocks - block : AT_ONCE;
-        answer = run(count * BLOCK, 0x28, 0, (u8)(block >> 24), (u8)(block >> 16), (u8)(block >> 8),
+        answer = run(count * SCSI_BLOCK, 0x28, 0, (u8)(block >> 24), (u8)(block >> 16), (u8)(block >> 8),
                      (u8)block, 0, 0, (u8)count);
         if (answer) {
             say("block %u: %x", block, answer);
             return false;
         }
-        sum = adler(sum, count * BLOCK);
+        sum = adler(sum, count * SCSI_BLOCK);
     }
     say("medium of %u blocks, sum %x", blocks, sum);
-    answer =
-        run(BLOCK, 0x28, 0, (u8)(blocks >> 24), (u8)(blocks >> 16), (u8)(blocks >> 8), (u8)blocks, 0, 0, 1);
+    answer = run(SCSI_BLOCK, 0x28, 0, (u8)(blocks >> 24), (u8)(blocks >> 16), (u8)(blocks >> 8), (u8)blocks,
+                 0, 0, 1);
     return ok(answer == 0x52100, "nothing is read behind its end: %x", answer);
 }
 
@@ -115,7 +97,7 @@ static void watch(void)
     for (;;) {
         u8 event;
 
-        if (run(8, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8) != GOOD)
+        if (run(8, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8) != SCSI_OK)
             bail_out("no answer about events");
         event = data[4];
         if (event)
@@ -126,15 +108,15 @@ static void watch(void)
             say("locked");
         delay_us(POLL_US);
     }
-    ok(lock(false) && run(0, 0x1b, 0, 0, 0, OPEN_TRAY) == GOOD, "the tray opens");
+    ok(lock(false) && run(0, 0x1b, 0, 0, 0, OPEN_TRAY) == SCSI_OK, "the tray opens");
     say("answer %x", run(0, 0x00));
 }
 
 void guest_main(void)
 {
-    if (!virtio_find(&drive, SLOT))
+    if (!virtio_find(&drive, SCSI_SLOT))
         bail_out("there is no drive");
-    drive.queue = QUEUE;
+    drive.queue = SCSI_COMMANDS;
     virtio_begin(&drive, &ring, ALL_OFFERED);
     plan(word_given("watch") ? 4 : 1);
     medium_read();

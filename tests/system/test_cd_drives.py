@@ -8,7 +8,8 @@ import time
 import zlib
 
 import pytest
-from support import SCALE, run_in_monitor, shut_down, to_monitor
+from support import INIT_REACHED, PROMPT, QUICK, SCALE, run_in_guest, run_in_monitor, shut_down, to_monitor
+from test_media import make_cd, operator, wait_for_event
 from tiny_guests import PAIRS, console_of, guest, judge_tap, on_each_pair, wait_for_log
 
 BOOT_DRIVE = {'svm-qemu': 'ahci:0', 'vmx-bochs': 'ide:0', 'svm-bochs': 'ide:0'}
@@ -80,15 +81,24 @@ def discs(tmp_path):
     return disc(tmp_path, 'large', 300), disc(tmp_path, 'small', 37)
 
 
-@pytest.mark.parametrize('board, bus, drive', [('q35', 'ide.1', 'ahci:1'), ('pc', 'ide.1', 'ide:2')])
-def test_a_disc_is_changed(board, bus, drive, emulator, discs, tmp_path):
+def disc_words(folder, board, path):
+    """QEMU's words for a second CD drive with this medium in it, and for its control socket."""
+    return ['-M', board, '-qmp', 'unix:%s/qmp,server=on,wait=off' % folder,
+            '-drive', 'if=none,id=medium,format=raw,media=cdrom,readonly=on,file=%s' % path,
+            '-device', 'ide-cd,id=disc,drive=medium,bus=ide.1']
+
+
+BOARDS = {'q35': 'ahci:1', 'pc': 'ide:2'}
+
+
+@pytest.mark.parametrize('board', BOARDS)
+def test_a_disc_is_changed(board, emulator, discs, tmp_path):
     """By QMP, in the emulated drive: each change is seen once, a button asks a locked tray, an eject opens it."""
     large, small = discs
-    machine = emulator({'hypervisor': {'media.poll_ms': '100'}, 'vm cd': guest('machine_cd', cdrom=drive, cmdline='watch'),
+    machine = emulator({'hypervisor': {'media.poll_ms': '100'},
+                        'vm cd': guest('machine_cd', cdrom=BOARDS[board], cmdline='watch'),
                         'vm last': guest('halt', cmdline='open')},
-                       qemu_arg=['-M', board, '-qmp', 'unix:%s/qmp,server=on,wait=off' % tmp_path,
-                                 '-drive', 'if=none,id=medium,format=raw,media=cdrom,readonly=on,file=%s' % large,
-                                 '-device', 'ide-cd,id=disc,drive=medium,bus=' + bus], **PAIRS['svm-qemu'])
+                       qemu_arg=disc_words(tmp_path, board, large), **PAIRS['svm-qemu'])
     machine.expect(medium_line(large))
     qmp = Qmp(tmp_path / 'qmp')
     qmp.ask('blockdev-change-medium', id='disc', filename=str(small), format='raw')
@@ -136,4 +146,32 @@ def test_the_operator_ejects(pair, emulator):
     to_monitor(machine)
     assert re.search(r'^cd +cd0 .* ide:0, empty, tray open$', run_in_monitor(machine, 'media list'), re.M)
     assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty.\n'
+    assert shut_down(machine) == 0
+
+
+def test_debian_sees_a_disc_changed(emulator, tmp_path):
+    """By the uevents of /dev/sr0; a mounted disc is asked for, and an operator who insists gets it."""
+    first, second = (make_cd(tmp_path, name) for name in ('first', 'second'))
+    machine = emulator('[hypervisor]\nshutdown.grace = 0\nmedia.poll_ms = 200\n[vm debian]\nkernel = vmlinux\n'
+                       'initrd = initrd.img\nmemory = 256M\ncmdline = %s\ncdrom = ahci:1\n' % QUICK, memory='768M',
+                       qemu_arg=disc_words(tmp_path, 'q35', first), **PAIRS['svm-qemu'])
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    qmp = Qmp(tmp_path / 'qmp')
+    run_in_guest(machine, 'modprobe -a virtio_pci virtio_scsi sr_mod isofs; while [ ! -b /dev/sr0 ]; do sleep 0.1; done', 300)
+    assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name && umount /mnt') == 'first\n'
+    run_in_guest(machine, '>/tmp/events; uevent sh -c "env | grep ^DISK_ >>/tmp/events" & '
+                 'sleep 1; echo 200 >/sys/block/sr0/events_poll_msecs')
+    qmp.ask('blockdev-change-medium', id='disc', filename=str(second), format='raw')
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 1)
+    assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name') == 'second\n'
+    qmp.wait_for(locked=True)
+    qmp.ask('blockdev-open-tray', id='disc')
+    wait_for_event(machine, 'DISK_EJECT_REQUEST', 1)
+    assert 'locked by the guest' in operator(machine, 'media eject debian cd0')
+    assert operator(machine, 'media eject debian cd0 --force') == 'VM debian: cd0 is empty now.\n'
+    qmp.wait_for(locked=False, tray_open=True)
+    assert 'result1' in run_in_guest(machine, 'cat /mnt/data >/dev/null 2>&1; echo result$?')
+    qmp.close()
+    to_monitor(machine)
     assert shut_down(machine) == 0

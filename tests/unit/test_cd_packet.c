@@ -36,7 +36,7 @@ static void test_packets(void **state)
     cd_packet_read(packet, 0x12345678, 0x102);
     is((u8[CD_PACKET_BYTES]){0x28, [2] = 0x12, 0x34, 0x56, 0x78, [7] = 1, 2});
     cd_packet_move_tray(packet, true);
-    is((u8[CD_PACKET_BYTES]){0x1b, 1, [4] = 2});
+    is((u8[CD_PACKET_BYTES]){0x1b, [4] = 2});
     cd_packet_move_tray(packet, false);
     is((u8[CD_PACKET_BYTES]){0x1b, 1, [4] = 3});
     cd_packet_lock_tray(packet, true);
