@@ -77,7 +77,7 @@ static int devices_init(struct machine *m)
         error = uart_init(&m->uart, m);
     if (!error)
         error = vmware_init(m);
-    if (!error)
+    if (!error && m->vm->config->balloon == BALLOON_VMWARE)
         error = vmw_balloon_init(&m->balloon, m);
     return error;
 }
@@ -144,6 +144,10 @@ static int virtio_init_others(struct machine *m, char *why, size_t size)
         m->console = virtio_console_create(m, MACHINE_HVC_SLOT);
         error = m->console ? 0 : -ENOMEM;
     }
+    if (!error && config->balloon == BALLOON_VIRTIO) {
+        m->virtio_balloon = virtio_balloon_create(m, MACHINE_BALLOON_SLOT);
+        error = m->virtio_balloon ? 0 : -ENOMEM;
+    }
     if (error)
         snprintf(why, size, "no memory is left for its devices");
     return error;
@@ -162,6 +166,8 @@ static void machine_quiet(struct vm *vm)
         virtio_rng_reset(m->rng);
     if (m->console)
         virtio_console_reset(m->console);
+    if (m->virtio_balloon)
+        virtio_balloon_reset(m->virtio_balloon);
 }
 
 static void machine_device_work(struct vcpu *vcpu)
@@ -176,6 +182,8 @@ static void machine_device_work(struct vcpu *vcpu)
         virtio_rng_work(m->rng, vcpu);
     if (m->console)
         virtio_console_work(m->console, vcpu);
+    if (m->virtio_balloon)
+        virtio_balloon_work(m->virtio_balloon, vcpu);
 }
 
 /* As after power-on, but for what machine_quiet has done; also stops every timer. */
@@ -283,6 +291,8 @@ static void machine_destroy(struct vm *vm)
         virtio_rng_destroy(m->rng);
     if (m->console)
         virtio_console_destroy(m->console);
+    if (m->virtio_balloon)
+        virtio_balloon_destroy(m->virtio_balloon);
     for (u32 i = 0; i < vm->vcpu_count; i++) {
         vm->vcpus[i]->lapic = NULL;
         vm->vcpus[i]->clock = NULL;
@@ -354,6 +364,13 @@ static void machine_console_write(struct vm *vm, const char *text, size_t size)
     console_guest_write(vm->console, text, size);
 }
 
+static bool machine_balloon_ask(struct vm *vm)
+{
+    struct virtio_balloon *balloon = machine_of(vm)->virtio_balloon;
+
+    return balloon && virtio_balloon_ask(balloon);
+}
+
 static void machine_power_button(struct vm *vm)
 {
     acpi_pm_power_button(&machine_of(vm)->acpi_pm);
@@ -373,6 +390,7 @@ const struct machine_ops guest_machine_ops = {
     .vcpu_read = snapshot_read,
     .vcpu_is_possible = snapshot_is_possible,
     .vcpu_set = snapshot_set,
+    .balloon_ask = machine_balloon_ask,
     .device_work = machine_device_work,
     .vcpu_moved = machine_vcpu_moved,
     .vcpu_waited = stealtime_update,

@@ -15,6 +15,7 @@
 #include "guest/devices/reset.h"
 #include "guest/devices/rtc.h"
 #include "guest/devices/uart.h"
+#include "guest/devices/virtio_balloon.h"
 #include "guest/devices/virtio_blk.h"
 #include "guest/devices/virtio_console.h"
 #include "guest/devices/virtio_rng.h"
@@ -28,20 +29,21 @@
 #include "hv/run/vm.h"
 
 /* Where things are in guest-physical space and which lines they use: the one place that says so. */
-#define MACHINE_LAPIC_BASE  0xfee00000ull
-#define MACHINE_IOAPIC_BASE 0xfec00000ull
-#define MACHINE_HOLE_START  0xc0000000ull
-#define MACHINE_PCI_END     0xfec00000ull /* the hole up to here belongs to PCI */
-#define MACHINE_PCI_BASE    0xfe000000ull /* BAR 0 of slot n begins n steps above, until the guest moves it */
-#define MACHINE_PCI_STEP    0x10000u
-#define MACHINE_ACPI_BASE   0x000e0000ull /* tables, in RAM shown as reserved */
-#define MACHINE_PM_BASE     0x600         /* PM1a event 0x600, control 0x604, timer 0x608 */
-#define MACHINE_SCI         9
-#define MACHINE_RESET_PORT  0xcf9
-#define MACHINE_DISK_SLOT   1 /* of disk0 on the PCI bus; the next one is in the next slot */
-#define MACHINE_SCSI_SLOT   9 /* of the controller of all CD drives */
-#define MACHINE_RNG_SLOT    10
-#define MACHINE_HVC_SLOT    11 /* of the virtio console */
+#define MACHINE_LAPIC_BASE   0xfee00000ull
+#define MACHINE_IOAPIC_BASE  0xfec00000ull
+#define MACHINE_HOLE_START   0xc0000000ull
+#define MACHINE_PCI_END      0xfec00000ull /* the hole up to here belongs to PCI */
+#define MACHINE_PCI_BASE     0xfe000000ull /* BAR 0 of slot n begins n steps above, until the guest moves it */
+#define MACHINE_PCI_STEP     0x10000u
+#define MACHINE_ACPI_BASE    0x000e0000ull /* tables, in RAM shown as reserved */
+#define MACHINE_PM_BASE      0x600         /* PM1a event 0x600, control 0x604, timer 0x608 */
+#define MACHINE_SCI          9
+#define MACHINE_RESET_PORT   0xcf9
+#define MACHINE_DISK_SLOT    1 /* of disk0 on the PCI bus; the next one is in the next slot */
+#define MACHINE_SCSI_SLOT    9 /* of the controller of all CD drives */
+#define MACHINE_RNG_SLOT     10
+#define MACHINE_HVC_SLOT     11 /* of the virtio console */
+#define MACHINE_BALLOON_SLOT 12
 
 /* What the machine keeps for each vCPU. */
 struct machine_vcpu {
@@ -62,6 +64,7 @@ struct machine {
     struct pci_host pci;
     struct reset_ports reset;
     struct vmw_balloon balloon;
+    struct virtio_balloon *virtio_balloon; /* NULL: it has the other one */
     struct virtio_blk *disks[VM_DISKS_MAX];
     u32 disk_count;
     struct virtio_scsi *scsi;       /* NULL: no CD drive */
@@ -79,7 +82,7 @@ struct machine {
 /* Drive an ISA interrupt line (0 .. 15): PIC input and IOAPIC pin (line 0 is pin 2). Device lock held. */
 void machine_set_line(struct machine *machine, unsigned line, bool level);
 
-_Static_assert(MACHINE_DISK_SLOT + VM_DISKS_MAX <= MACHINE_SCSI_SLOT && MACHINE_HVC_SLOT < PCI_BUS_SLOTS,
+_Static_assert(MACHINE_DISK_SLOT + VM_DISKS_MAX <= MACHINE_SCSI_SLOT && MACHINE_BALLOON_SLOT < PCI_BUS_SLOTS,
                "a slot for each");
 
 extern const struct machine_ops guest_machine_ops;

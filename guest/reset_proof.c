@@ -75,7 +75,7 @@ struct device {
     const void *at;
     u64 bytes;
 };
-#define DEVICES_MOST (VM_DISKS_MAX + 3)
+#define DEVICES_MOST (VM_DISKS_MAX + 4)
 
 struct reset_proof {
     struct mmio_bus mmio;
@@ -164,6 +164,8 @@ static u32 devices_list(const struct machine *m, struct device *list)
         list[count++] = (struct device){"the random number generator", m->rng, sizeof(*m->rng)};
     if (m->console)
         list[count++] = (struct device){"the virtio console", m->console, sizeof(*m->console)};
+    if (m->virtio_balloon)
+        list[count++] = (struct device){"the virtio balloon", m->virtio_balloon, sizeof(*m->virtio_balloon)};
     return count;
 }
 

@@ -100,6 +100,13 @@ void virtio_break(struct virtio *virtio, const char *why)
     stop(virtio, "waits for a reset:", why);
 }
 
+void virtio_config_changed(struct virtio *virtio)
+{
+    virtio->generation++;
+    if (!virtio->resetting && (virtio->status & VIRTIO_CONFIG_S_DRIVER_OK))
+        interrupt(virtio, virtio->config_vector, VIRTIO_PCI_ISR_CONFIG);
+}
+
 /* ---------------------------------------------------------------- queues */
 
 bool virtio_is_usable(const struct virtio *virtio, unsigned queue)
@@ -179,7 +186,7 @@ static void registers_reset(struct virtio *virtio)
     virtio->offered_select = virtio->accepted_select = 0;
     virtio->config_vector = VIRTIO_MSI_NO_VECTOR;
     virtio->queue_select = 0;
-    virtio->status = virtio->isr = 0;
+    virtio->status = virtio->isr = virtio->generation = 0;
     virtio->resetting = false;
     for (u32 i = 0; i < virtio->ops->queue_count; i++)
         virtio->queues[i] = (struct virtq){.size = VIRTQ_SIZE_MAX, .vector = VIRTIO_MSI_NO_VECTOR};
@@ -260,6 +267,7 @@ static u32 common_read(struct virtio *virtio, u32 offset)
     case VIRTIO_PCI_COMMON_MSIX: return virtio->config_vector;
     case VIRTIO_PCI_COMMON_NUMQ: return virtio->ops->queue_count;
     case VIRTIO_PCI_COMMON_STATUS: return virtio->status;
+    case VIRTIO_PCI_COMMON_CFGGENERATION: return virtio->generation;
     case VIRTIO_PCI_COMMON_Q_SELECT: return virtio->queue_select;
     default: return queue ? queue_read(virtio, queue, offset) : 0;
     }
@@ -327,10 +335,12 @@ static u8 isr_read(struct virtio *virtio)
     return isr;
 }
 
-static u32 device_read(const struct virtio *virtio, u32 offset, unsigned size)
+static u32 device_read(struct virtio *virtio, u32 offset, unsigned size)
 {
     u32 value = 0;
 
+    if (virtio->ops->config_look)
+        virtio->ops->config_look(virtio);
     if (offset <= virtio->config_size && size <= virtio->config_size - offset)
         memcpy(&value, (const u8 *)virtio->config + offset, size);
     return value;
@@ -356,6 +366,8 @@ static void registers_write(struct virtio *virtio, struct vcpu *vcpu, u32 offset
         notify(virtio, vcpu, offset - BAR_NOTIFY);
     else if (offset < BAR_COMMON + COMMON_SIZE)
         common_write(virtio, offset, value);
+    else if (offset >= BAR_DEVICE && offset < BAR_NOTIFY && virtio->ops->config_write)
+        virtio->ops->config_write(virtio, offset - BAR_DEVICE, size, value);
     else if (offset >= BAR_TABLE && offset < BAR_PENDING && size == 4 && offset % 4 == 0)
         msix_write_table(&virtio->msix, offset - BAR_TABLE, value);
 }

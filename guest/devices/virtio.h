@@ -31,6 +31,12 @@ struct virtio_ops {
     u32 queue_count; /* at most VIRTIO_QUEUES_MAX */
     /* The driver, on this vCPU, has put chains into a queue, which may be used. */
     void (*notify)(struct virtio *virtio, struct vcpu *vcpu, unsigned queue);
+    /*
+     * The driver is about to read the device configuration, or has written to it; the device's lock held.
+     * NULL: it does not change, or is read only.
+     */
+    void (*config_look)(struct virtio *virtio);
+    void (*config_write)(struct virtio *virtio, u32 offset, unsigned size, u32 value);
     /* Forget all that came of the queues. False: some of it goes on; virtio_reset_end follows. */
     bool (*reset)(struct virtio *virtio);
 };
@@ -45,8 +51,8 @@ struct virtio {
     u64 offered, accepted;               /* features */
     u32 offered_select, accepted_select; /* which half of them the registers show */
     u16 config_vector, queue_select;
-    u8 status, isr;
-    bool resetting; /* the driver wants a reset, and something still goes on */
+    u8 status, isr, generation; /* the last: of the device configuration */
+    bool resetting;             /* the driver wants a reset, and something still goes on */
     struct virtq queues[VIRTIO_QUEUES_MAX];
     struct log_limit log_limit;
 };
@@ -64,6 +70,8 @@ bool virtio_is_usable(const struct virtio *virtio, unsigned queue);
 bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain);
 /* Show what was given back, and interrupt the driver if it wants that. */
 void virtio_show(struct virtio *virtio, unsigned queue);
+/* The device configuration reads otherwise now: tell the driver, if there is one. The device's lock held. */
+void virtio_config_changed(struct virtio *virtio);
 /* The driver broke the rules: "its driver `why`". No queue is served any more until it resets the device. */
 void virtio_fail(struct virtio *virtio, const char *why);
 /* The device itself can't go on: "`why`"; else as virtio_fail. */

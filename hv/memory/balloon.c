@@ -58,7 +58,7 @@ static bool is_usable(const struct guest_memory *memory, gfn_t gfn, unsigned ord
     return false;
 }
 
-static enum balloon_status lock_check(struct guest_memory *memory, gfn_t gfn, unsigned order)
+static enum balloon_status lock_check(struct guest_memory *memory, gfn_t gfn, unsigned order, bool all)
 {
     const struct balloon *balloon = &memory->balloon;
 
@@ -68,14 +68,14 @@ static enum balloon_status lock_check(struct guest_memory *memory, gfn_t gfn, un
         return BALLOON_LOCKED;
     if (guest_memory_is_pinned(memory, gfn, BIT(order)))
         return BALLOON_PINNED;
-    return balloon->locked < balloon_wanted(memory) ? BALLOON_DONE : BALLOON_NOT_NEEDED;
+    return all || balloon->locked < balloon_wanted(memory) ? BALLOON_DONE : BALLOON_NOT_NEEDED;
 }
 
 static enum balloon_status page_lock(struct guest_memory *memory, struct balloon_work *work, gfn_t gfn,
                                      unsigned order)
 {
     struct balloon *balloon = &memory->balloon;
-    enum balloon_status status = lock_check(memory, gfn, order);
+    enum balloon_status status = lock_check(memory, gfn, order, work->all);
     u64 before = work->taken.frames;
 
     if (status != BALLOON_DONE)

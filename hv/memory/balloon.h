@@ -19,6 +19,14 @@
 
 struct guest_memory;
 
+/* What the guest's driver says of its memory, by VIRTIO_BALLOON_S_*; of no use but to be shown. */
+#define BALLOON_STATISTICS 8
+struct balloon_statistics {
+    u64 at;    /* host TSC when it said so; 0: never */
+    u32 known; /* bit n: value n was among them */
+    u64 values[BALLOON_STATISTICS];
+};
+
 struct balloon {
     u64 target; /* frames that the guest is to keep */
     u64 locked; /* frames it has given */
@@ -27,6 +35,7 @@ struct balloon {
     u64 moved;   /* frames locked and unlocked since the VM's start */
     u64 rate;    /* likewise, in the second before the guest asked for its target last */
     u64 refused; /* pages that the guest offered or wanted in vain */
+    struct balloon_statistics statistics;
 };
 
 /* What became of a page. */
@@ -46,6 +55,7 @@ struct balloon_work {
     struct frame_list taken; /* from the guest, but TLBs may still know them */
     u32 debt;
     u32 cost; /* in hundreds of instructions, about */
+    bool all; /* what the guest offers is taken, though it has given enough */
 };
 
 /*

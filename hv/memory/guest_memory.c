@@ -186,6 +186,7 @@ void guest_memory_reset(struct guest_memory *memory)
     frames_give_back(memory);
     balloon_forget(memory);
     memory->balloon.limit = 0;
+    memory->balloon.statistics = (struct balloon_statistics){0};
     memory->pin_count = 0;
     p2m_collect(&memory->p2m, memory->lock);
     if (guest_memory_due(memory) < memory->frames_most || memory->frames < memory->frames_most)

@@ -30,6 +30,7 @@ CONFIG_KEY("vm", "cdrom", cdrom, "", "a file, ram:SIZE such as ram:64M, a drive 
 CONFIG_KEY("vm", "virtio.console", yes_no, "no", "yes or no") /* beside the UART */
 CONFIG_KEY("vm", "virtio.rng", yes_no, "no", "yes or no") /* random numbers, where the CPU has some */
 CONFIG_KEY("vm", "memory", size, "256M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
+CONFIG_KEY("vm", "balloon", vmware|virtio, "vmware", "vmware or virtio") /* enum balloon_kind */
 CONFIG_KEY("vm", "balloon.min", size, "64M", "a size from 64M on such as 512M or 2G, a multiple of 4K")
 CONFIG_KEY("vm", "balloon.max", size, "", "a size from 64M on such as 512M or 2G, a multiple of 4K") /* all */
 CONFIG_KEY("vm", "balloon.forms", basic|batch|2m, "2m", "basic, batch or 2m") /* enum balloon_forms */

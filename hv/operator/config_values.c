@@ -361,6 +361,11 @@ static void store_memory(struct target *to, const struct config_value *value)
     to->vm->memory = value->number;
 }
 
+static void store_balloon(struct target *to, const struct config_value *value)
+{
+    to->vm->balloon = (enum balloon_kind)value->number;
+}
+
 static void store_balloon_min(struct target *to, const struct config_value *value)
 {
     to->vm->balloon_min = value->number;
@@ -452,6 +457,7 @@ static const struct {
     {"virtio.console", store_virtio_console},
     {"virtio.rng", store_virtio_rng},
     {"memory", store_memory},
+    {"balloon", store_balloon},
     {"balloon.min", store_balloon_min},
     {"balloon.max", store_balloon_max},
     {"balloon.forms", store_balloon_forms},

@@ -32,7 +32,7 @@ static inline bool is_blank(char c)
 struct config_key {
     const char *section, *name, *type, *standard, *right;
 };
-#define CONFIG_KEY_COUNT  28
+#define CONFIG_KEY_COUNT  29
 #define CONFIG_PACKED_MAX 16 /* files that are there for the monitor alone */
 extern const struct config_key config_keys[CONFIG_KEY_COUNT];
 

@@ -5,6 +5,10 @@
  */
 #include "hv/operator/monitor_balloon.h"
 
+#include <linux/virtio_balloon.h>
+
+#include "arch/x86/machine/tsc.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/operator/config_values.h"
 #include "hv/operator/console.h"
@@ -52,6 +56,39 @@ static void vm_show(struct vm *vm)
     console_printf("%8llu p/s %10llu\n", (ull)rate, (ull)refused);
 }
 
+/* What its driver has said of its memory; a virtio balloon's alone does. */
+static void statistics_show(struct vm *vm)
+{
+    static const struct {
+        u32 number;
+        unsigned shift; /* bytes are shown in MiB */
+        const char *what;
+    } rows[] = {
+        {VIRTIO_BALLOON_S_MEMTOT, 20, "MiB in all"},      {VIRTIO_BALLOON_S_MEMFREE, 20, "MiB free"},
+        {VIRTIO_BALLOON_S_AVAIL, 20, "MiB available"},    {VIRTIO_BALLOON_S_CACHES, 20, "MiB of caches"},
+        {VIRTIO_BALLOON_S_SWAP_IN, 20, "MiB swapped in"}, {VIRTIO_BALLOON_S_SWAP_OUT, 20, "MiB swapped out"},
+        {VIRTIO_BALLOON_S_MINFLT, 0, "faults"},           {VIRTIO_BALLOON_S_MAJFLT, 0, "faults with reads"},
+    };
+    struct balloon_statistics said;
+    char text[CONSOLE_PRINTF_MAX / 2];
+    u64 now = read_tsc();
+    size_t used = 0;
+
+    spinlock_take(&vm->lock);
+    said = vm->memory.balloon.statistics;
+    spinlock_release(&vm->lock);
+    if (!said.known)
+        return;
+    for (u32 i = 0; i < ARRAY_SIZE(rows); i++)
+        if (said.known & BIT(rows[i].number))
+            used += (size_t)snprintf(text + used, sizeof(text) - used, ", %llu %s",
+                                     (ull)said.values[rows[i].number] >> rows[i].shift, rows[i].what);
+    if (now < said.at) /* another CPU's clock may be a little ahead */
+        now = said.at;
+    console_printf("VM %s's driver said %llu s ago: %s. It is asked anew.\n", vm->name,
+                   (ull)(now - said.at) / (tsc_khz * 1000), text + 2);
+}
+
 static void all_show(void)
 {
     head_show();
@@ -62,9 +99,13 @@ static void all_show(void)
 /* The target is set; the host has promised what that takes. */
 static void target_tell(struct vm *vm, u64 bytes)
 {
+    bool told = machine->balloon_ask(vm);
+
     console_printf("VM %s is to keep %lluM of %lluM", vm->name, (ull)bytes >> 20,
                    mebibytes(&vm->memory, vm->memory.frames));
-    if (vm->memory.balloon.limit)
+    if (told)
+        console_printf("; its driver has been told.\n");
+    else if (vm->memory.balloon.limit)
         console_printf("; its driver asks once a second.\n");
     else
         console_printf("; no balloon driver of it has asked yet.\n");
@@ -98,6 +139,10 @@ void balloon_command(struct vm *vm, char *const *more)
     if (!more[0]) {
         head_show();
         vm_show(vm);
+        if (vm->built) {
+            statistics_show(vm);
+            machine->balloon_ask(vm);
+        }
         return;
     }
     if (!vm->built)

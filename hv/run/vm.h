@@ -54,6 +54,11 @@ struct machine_ops {
     void (*vcpu_set)(struct vcpu *vcpu, const struct vcpu_snapshot *snapshot);
     /* The operator's wish that the guest shuts down. */
     void (*power_button)(struct vm *vm);
+    /*
+     * The balloon's target has changed, or the operator looks at it: tell the guest's driver, and ask it for
+     * its statistics. False: it has none that is told. Boot CPU, as work, no lock held.
+     */
+    bool (*balloon_ask)(struct vm *vm);
     /* REQUEST_DEVICE was set for it: a device goes on. It has its CPU, outside the guest; no lock held. */
     void (*device_work)(struct vcpu *vcpu);
     /* The vCPU comes to this CPU from another one: what belongs to it there follows. No lock held. */

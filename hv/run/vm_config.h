@@ -17,7 +17,10 @@
 
 enum personality { PERSONALITY_KVM, PERSONALITY_VMWARE, PERSONALITY_NONE };
 
-/* How much of the balloon's protocol is granted: each with all before it. */
+/* Which balloon driver the guest is to have: a VM has one balloon, and never two devices for it. */
+enum balloon_kind { BALLOON_VMWARE, BALLOON_VIRTIO };
+
+/* How much of VMware's balloon's protocol is granted: each with all before it. */
 enum balloon_forms { BALLOON_BASIC, BALLOON_BATCH, BALLOON_2M };
 
 /* A file that GRUB loaded: bytes in lintel's direct map. start NULL: not there. */
@@ -46,9 +49,10 @@ struct vm_config {
     u32 disk_count;
     struct vm_disk cdroms[VM_CDROMS_MAX]; /* without a file or bytes: empty, or the machine's */
     u32 cdrom_count;
-    bool virtio_console;          /* on the PCI bus, beside the UART */
-    bool virtio_rng;              /* random numbers on the PCI bus */
-    u64 memory;                   /* bytes, page multiple */
+    bool virtio_console; /* on the PCI bus, beside the UART */
+    bool virtio_rng;     /* random numbers on the PCI bus */
+    u64 memory;          /* bytes, page multiple */
+    enum balloon_kind balloon;
     u64 balloon_min, balloon_max; /* of what it keeps when the operator takes memory from it; likewise */
     enum balloon_forms balloon_forms;
     u32 vcpus;

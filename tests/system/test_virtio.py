@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Debian with the virtio devices beside drives: random numbers; and where the CPU has none to give."""
+import re
+import time
+
 import pytest
-from support import INIT_REACHED, PROMPT, run_in_guest
+from support import INIT_REACHED, PROMPT, SCALE, run_in_guest, run_in_monitor, to_monitor
+from test_balloon_debian import to_guest
 from test_debian import assert_typing_works
+from test_memory import audit
 from tiny_guests import console_of, guest, judge_tap, wait_for_log
 
 NOT_OFFERED = (r'VM virtio-rng: is offered no virtio\.rng: this CPU has no generator of random numbers \(RDSEED, RDRAND\) '
@@ -48,6 +53,73 @@ def test_debian(emulator):
     # What does not compress is not made of few values.
     assert int(run_in_guest(machine, 'gzip </tmp/1 | wc -c')) > 4000
     assert run_in_guest(machine, 'dmesg | grep -c "virtio_rng.*fail\\|Call Trace"') == '0\n'
+    machine.sendline('poweroff -f')
+    assert machine.wait() == 0
+
+
+def wait_until_it_keeps(machine, mib):
+    """At the monitor: until the VM has given, or taken, all but some pages that lintel uses or the driver leaves."""
+    give_up = time.monotonic() + 120 * SCALE
+    while True:
+        said = run_in_monitor(machine, 'balloon debian')
+        target, current = re.search(r'^debian +(\d+) MiB +(\d+) MiB', said, re.M).groups()
+        if int(target) == mib and mib <= int(current) <= mib + 1:
+            return said
+        assert time.monotonic() < give_up, said
+        time.sleep(0.2)
+
+
+def test_balloon(emulator):
+    """Linux's driver gives memory and takes it back; its statistics; a reboot while it holds some."""
+    conf = ('[hypervisor]\nshutdown.grace = 0\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\nmemory = 320M\n'
+            'balloon = virtio\ncmdline = console=ttyS0 nosoftlockup\n')
+    machine = emulator(conf)
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    run_in_guest(machine, 'dd if=/dev/urandom of=/kept bs=1M count=24 2>/dev/null; sha256sum /kept >/sum')
+    to_monitor(machine)
+    assert 'no balloon driver of it has asked yet' in run_in_monitor(machine, 'balloon debian 200M')
+    to_guest(machine, 'debian')
+    run_in_guest(machine, 'modprobe -a virtio_pci virtio_balloon')
+    to_monitor(machine)
+    wait_until_it_keeps(machine, 200)
+    assert 'its driver has been told' in run_in_monitor(machine, 'balloon debian 128M')
+    said = wait_until_it_keeps(machine, 128)
+    assert re.search(r"VM debian's driver said \d+ s ago: \d+ MiB in all, \d+ MiB free, \d+ MiB available, ", said), said
+    given = int(re.search(r'^debian +running +(\d+) MiB', run_in_monitor(machine, 'vm list'), re.M).group(1))
+    assert given <= 132
+    audit(machine, 'debian')
+    to_guest(machine, 'debian')
+    assert 'OK' in run_in_guest(machine, 'sha256sum -c /sum')
+    to_monitor(machine)
+    run_in_monitor(machine, 'balloon debian 320M')
+    wait_until_it_keeps(machine, 320)
+    audit(machine, 'debian')
+    to_guest(machine, 'debian')
+    # It can use again what it gave.
+    run_in_guest(machine, 'mount -t tmpfs -o size=100% more /mnt && dd if=/dev/zero of=/mnt/x bs=1M count=160 2>/dev/null', 300)
+    assert 'OK' in run_in_guest(machine, 'rm /mnt/x; sha256sum -c /sum')
+    to_monitor(machine)
+    run_in_monitor(machine, 'balloon debian 200M')
+    wait_until_it_keeps(machine, 200)
+    to_guest(machine, 'debian')
+    # The driver takes all of it back when it goes, and gives it again when it comes.
+    run_in_guest(machine, 'rmmod virtio_balloon; dmesg | grep -c "Call Trace"')
+    to_monitor(machine)
+    assert re.search(r'^debian +200 MiB +320 MiB', run_in_monitor(machine, 'balloon debian'), re.M)
+    to_guest(machine, 'debian')
+    run_in_guest(machine, 'modprobe virtio_balloon')
+    to_monitor(machine)
+    wait_until_it_keeps(machine, 200)
+    to_guest(machine, 'debian')
+    machine.sendline('reboot -f')
+    machine.expect(r'VM debian: reset \(')
+    machine.expect(INIT_REACHED)
+    machine.expect(PROMPT)
+    to_monitor(machine)
+    audit(machine, 'debian')
+    to_guest(machine, 'debian')
+    assert run_in_guest(machine, 'dmesg | grep -c "Call Trace"') == '0\n'
     machine.sendline('poweroff -f')
     assert machine.wait() == 0
 

@@ -75,6 +75,7 @@ static void test_defaults(void **state)
     assert_false(vm->prefault);
     assert_false(vm->virtio_console);
     assert_false(vm->virtio_rng);
+    assert_int_equal(vm->balloon, BALLOON_VMWARE);
     assert_true(vm->hypercall_patch);
     assert_false(vm->p2m_shared);
     assert_int_equal(vm->page_limit, SIZE_1G);
@@ -108,6 +109,7 @@ static void test_every_key(void **state)
           "prefault = yes\r\n"
           "virtio.console = yes\n"
           "virtio.rng = yes\n"
+          "balloon = virtio\n"
           "hypercall_patch = no\r\n"
           "pages = 2m\r\n"
           "p2m = shared\r\n");
@@ -130,6 +132,7 @@ static void test_every_key(void **state)
     assert_true(vm->prefault);
     assert_true(vm->virtio_console);
     assert_true(vm->virtio_rng);
+    assert_int_equal(vm->balloon, BALLOON_VIRTIO);
     assert_false(vm->hypercall_patch);
     assert_true(vm->p2m_shared);
     assert_int_equal(vm->page_limit, SIZE_2M);
@@ -188,7 +191,7 @@ static void test_sizes(void **state)
 #define VM "[vm web]\nkernel = vmlinuz\n"
 #define KEYS                                                                                           \
     "kernel, kernel.unpack, initrd, cmdline, disk, write, cdrom, virtio.console, virtio.rng, memory, " \
-    "balloon.min, balloon.max, balloon.forms, vcpus, vcpus.start, weight, cap, cpus, "                 \
+    "balloon, balloon.min, balloon.max, balloon.forms, vcpus, vcpus.start, weight, cap, cpus, "        \
     "personality, prefault, hypercall_patch, pages, p2m"
 #define CDROM " is wrong; right would be a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty"
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"

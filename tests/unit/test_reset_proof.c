@@ -16,6 +16,7 @@
 // sources: guest/devices/rtc.c guest/devices/uart.c guest/devices/msix.c guest/devices/virtio.c
 // sources: guest/devices/virtio_ring.c guest/devices/virtio_buffers.c guest/devices/virtio_blk.c
 // sources: guest/devices/virtio_scsi.c guest/devices/virtio_rng.c guest/devices/virtio_console.c
+// sources: guest/devices/virtio_balloon.c
 // sources: hv/storage/block.c hv/storage/scsi_cd.c hv/storage/media.c
 // sources: tests/unit/fake_cd_drive.c
 #include <setjmp.h>
@@ -201,6 +202,42 @@ void vmw_balloon_reset(struct vmw_balloon *balloon)
     balloon->connection++;
 }
 
+/* Nor do its vCPUs have turns, in which pages would move. */
+void balloon_begin(struct guest_memory *memory)
+{
+    spinlock_take(memory->lock);
+}
+
+enum balloon_status balloon_lock(struct guest_memory *memory, struct balloon_work *work, gfn_t gfn,
+                                 unsigned order)
+{
+    (void)memory, (void)work, (void)gfn, (void)order;
+    return BALLOON_NO_RAM;
+}
+
+enum balloon_status balloon_unlock(struct guest_memory *memory, struct balloon_work *work, gfn_t gfn,
+                                   unsigned order)
+{
+    return balloon_lock(memory, work, gfn, order);
+}
+
+void balloon_end(struct guest_memory *memory, struct balloon_work *work)
+{
+    (void)work;
+    spinlock_release(memory->lock);
+}
+
+void balloon_forget(struct guest_memory *memory)
+{
+    (void)memory;
+}
+
+u64 balloon_wanted(const struct guest_memory *memory)
+{
+    (void)memory;
+    return 5;
+}
+
 int acpi_tables_write(struct guest_memory *memory, gpa_t at, u32 vcpus)
 {
     (void)memory, (void)at, (void)vcpus;
@@ -265,6 +302,8 @@ static int setup(void **state)
     board.config.vcpus_on = 1;
     board.config.memory = RAM;
     board.config.virtio_rng = board.config.virtio_console = true;
+    board.config.balloon = BALLOON_VIRTIO;
+    vm->memory.lock = &vm->lock;
     vm->boot_vcpu = vm->vcpus[0];
     for (u32 i = 0; i < BOARD_VCPUS; i++) {
         spinlock_init(&vm->vcpus[i]->power.lock, RANK_POWER);
@@ -352,7 +391,7 @@ static void scribble_mmio(void)
 /* A device on the PCI bus, switched on and where it is at power-on. */
 static void scribble_pci(void)
 {
-    unsigned slot = MACHINE_RNG_SLOT + any(MACHINE_HVC_SLOT - MACHINE_RNG_SLOT + 1);
+    unsigned slot = MACHINE_RNG_SLOT + any(MACHINE_BALLOON_SLOT - MACHINE_RNG_SLOT + 1);
     gpa_t bar = MACHINE_PCI_BASE + slot * MACHINE_PCI_STEP;
 
     port_out(0xcf8, 4, 0x80000000 | slot << 11 | PCI_COMMAND);
@@ -472,6 +511,8 @@ static void test_every_byte_is_compared(void **state)
     ALL(m->rng->worker);
     ALL(m->console->sending);
     ALL(m->console->worker);
+    ALL(m->virtio_balloon->config);
+    ALL(m->virtio_balloon->pfns);
 #undef ALL
     assert_int_equal(noticed(m->rtc.cmos, sizeof(m->rtc.cmos)),
                      sizeof(m->rtc.cmos) - 8); /* the time of day */

@@ -45,6 +45,7 @@ KEYS = [
     Key('vm', 'virtio.console', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'virtio.rng', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'memory', 'size', '256M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
+    Key('vm', 'balloon', 'vmware|virtio', 'vmware', 'vmware or virtio'),
     Key('vm', 'balloon.min', 'size', '64M', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.max', 'size', '', 'a size from 64M on such as 512M or 2G, a multiple of 4K'),
     Key('vm', 'balloon.forms', 'basic|batch|2m', '2m', 'basic, batch or 2m'),
