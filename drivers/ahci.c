@@ -14,18 +14,21 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
-#define CLASS       0x010601 /* SATA, AHCI */
-#define ABAR        5
-#define ABAR_BYTES  0x1100u
-#define PORTS_MAX   32u
-#define SIG_DISK    0x00000101
-#define SIG_PACKETS 0xeb140101
-#define NO_ANSWER   0xffffffffu
-#define PRESENT     3u /* SSTS.DET */
-#define STOP_MS     600u
-#define HAND_OVER   2000u /* ms */
-#define APPEAR_MS   5000u
-#define RESET_US    1000u
+#define CLASS           0x010601 /* SATA, AHCI */
+#define ABAR            5
+#define ABAR_BYTES      0x1100u
+#define PORTS_MAX       32u
+#define SIG_DISK        0x00000101
+#define SIG_PACKETS     0xeb140101
+#define NO_ANSWER       0xffffffffu
+#define PRESENT         3u /* SSTS.DET */
+#define STOP_MS         600u
+#define HAND_OVER       2000u /* ms */
+#define APPEAR_MS       5000u
+#define RESET_US        1000u
+#define TRIM_RANGES     64u /* of a command: one block */
+#define TRIM_COUNT      48  /* shift */
+#define TRIM_RANGE_MOST 0xffffu
 
 enum controller_register { CAP = 0x00, GHC = 0x04, PI = 0x0c, CAP2 = 0x24, BOHC = 0x28 };
 #define CAP_PORTS(cap)    (((cap)&0x1f) + 1)
@@ -78,7 +81,8 @@ static void command_write(struct ahci_drive *a, u32 slot, u8 command, u64 sector
                           bool to_drive)
 {
     bool queued = command == ATA_READ_QUEUED || command == ATA_WRITE_QUEUED;
-    u32 count = queued ? slot << 3 : sectors, feature = queued ? sectors : 0;
+    u32 count = queued ? slot << 3 : sectors;
+    u32 feature = queued ? sectors : command == ATA_DATA_SET ? ATA_DATA_SET_TRIM : 0;
     const u8 fis[AHCI_FIS_BYTES] = {
         FIS_COMMAND,        FIS_IS_COMMAND,     command,        (u8)feature,        (u8)sector,
         (u8)(sector >> 8),  (u8)(sector >> 16), ATA_DEVICE_LBA, (u8)(sector >> 24), (u8)(sector >> 32),
@@ -87,20 +91,48 @@ static void command_write(struct ahci_drive *a, u32 slot, u8 command, u64 sector
     ahci_command_write(a, slot, fis, bytes, to_drive ? AHCI_HEADER_WRITE : 0);
 }
 
+/* A block of ranges for the slot: sector and count each, zeros behind the last. ATA8-ACS, 7.10.3.2. */
+static void trim_write(const struct drive_slot *slot)
+{
+    u64 *ranges = (u64 *)(void *)slot->data, sector = slot->sector, left = slot->bytes / BLOCK_SECTOR;
+
+    for (u32 i = 0; i < TRIM_RANGES; i++) {
+        u64 part = MIN(left, TRIM_RANGE_MOST);
+
+        ranges[i] = part ? sector | part << TRIM_COUNT : 0;
+        sector += part;
+        left -= part;
+    }
+}
+
+/* What the hardware is told of a slot, but for reads and writes. */
+static void unqueued_write(struct ahci_drive *a, unsigned number)
+{
+    if (a->drive.slots[number].operation == BLOCK_FLUSH) {
+        command_write(a, number, ATA_FLUSH_EXT, 0, 0, 0, false);
+        return;
+    }
+    trim_write(&a->drive.slots[number]);
+    command_write(a, number, ATA_DATA_SET, 0, 1, BLOCK_SECTOR, true);
+}
+
 static void ahci_start(struct drive *drive, unsigned number)
 {
     static const u8 commands[2][2] = {{ATA_READ_DMA_EXT, ATA_WRITE_DMA_EXT},
                                       {ATA_READ_QUEUED, ATA_WRITE_QUEUED}};
     struct ahci_drive *a = ahci_of(drive);
     const struct drive_slot *slot = &drive->slots[number];
-    bool flush = slot->operation == BLOCK_FLUSH, write = slot->operation == BLOCK_WRITE;
+    bool write = slot->operation == BLOCK_WRITE, unqueued = !write && slot->operation != BLOCK_READ;
     u32 bit = (u32)BIT(number);
 
-    command_write(a, number, flush ? ATA_FLUSH_EXT : commands[a->queues][write], flush ? 0 : slot->sector,
-                  slot->bytes / BLOCK_SECTOR, slot->bytes, write);
+    if (unqueued)
+        unqueued_write(a, number);
+    else
+        command_write(a, number, commands[a->queues][write], slot->sector, slot->bytes / BLOCK_SECTOR,
+                      slot->bytes, write);
     a->issued |= bit;
-    a->flushes = flush ? a->flushes | bit : a->flushes & ~bit;
-    if (a->queues && !flush)
+    a->unqueued = unqueued ? a->unqueued | bit : a->unqueued & ~bit;
+    if (a->queues && !unqueued)
         ahci_reg_set(a->port, P_ACTIVE, bit);
     ahci_reg_set(a->port, P_ISSUE, bit);
 }
@@ -115,7 +147,7 @@ static void ahci_poll(struct drive *drive)
     u32 gone = a->issued & ~(ahci_reg(a->port, P_ACTIVE) | ahci_reg(a->port, P_ISSUE));
     bool error = ahci_reg(a->port, P_IS) & P_IS_ERRORS;
 
-    if (error && (!a->queues || (gone & a->flushes)))
+    if (error && (!a->queues || (gone & a->unqueued)))
         gone = 0;
     for (u32 i = 0; i < DRIVE_SLOTS; i++) {
         if (!(gone & BIT(i)))
@@ -249,6 +281,8 @@ static int identify(struct ahci_drive *a, u32 cap)
     a->queues = (cap & CAP_NCQ) && identity.queue_depth;
     a->drive.sectors = identity.sectors;
     a->drive.has_flush = identity.has_flush;
+    a->drive.discard_sectors = identity.has_trim ? 1 : 0;
+    a->drive.discard_most = TRIM_RANGES * TRIM_RANGE_MOST;
     a->drive.slot_count = MIN(DRIVE_SLOTS, CAP_COMMANDS(cap));
     if (a->queues)
         a->drive.slot_count = MIN(a->drive.slot_count, identity.queue_depth);
@@ -260,7 +294,7 @@ static int drive_start(struct ahci_drive *a, u32 cap)
     int error;
 
     a->drive.ops = &ahci_ops;
-    a->drive.flush_alone = true; /* it has no place in the drive's queue */
+    a->drive.flush_alone = true; /* it and trim have no place in the drive's queue */
     a->drive.slot_count = 1;
     a->drive.dma_end = cap & CAP_64 ? 0 : SIZE_4G;
     a->shared = host_drive_page(a->drive.dma_end, &a->shared_hpa);

@@ -62,7 +62,7 @@ struct ahci_drive {
     struct ahci_shared *shared;
     hpa_t shared_hpa;
     bool queues;          /* NCQ */
-    u32 issued, flushes;  /* by slot; which of them are flushes */
+    u32 issued, unqueued; /* by slot; which of them are no reads and writes, and go alone */
     bool wants_direction; /* a CD drive: its packets say it */
     bool stopping;        /* ... and the port, behind a command that has failed so: */
     int failure;          /* the drive's; 0: another one */

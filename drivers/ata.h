@@ -16,6 +16,8 @@
 #define ATA_WRITE_DMA_EXT 0x35
 #define ATA_READ_QUEUED   0x60
 #define ATA_WRITE_QUEUED  0x61
+#define ATA_DATA_SET      0x06
+#define ATA_DATA_SET_TRIM 1
 #define ATA_FLUSH         0xe7
 #define ATA_FLUSH_EXT     0xea
 #define ATA_IDENTIFY      0xec
@@ -38,7 +40,7 @@
 struct ata_identity {
     u64 sectors;     /* 0: it can't be driven */
     u32 queue_depth; /* 0: no NCQ */
-    bool lba48, has_flush;
+    bool lba48, has_flush, has_trim;
 };
 
 /* words: 512 bytes. One without LBA, or of other sectors than 512 bytes, has 0 sectors. */

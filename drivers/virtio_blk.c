@@ -50,7 +50,7 @@ struct virtio_drive {
     volatile struct virtio_pci_common_cfg *common;
     volatile struct virtio_blk_config *config;
     volatile u8 *notify_base;
-    u32 notify_multiplier, notify_bytes;
+    u32 notify_multiplier, notify_bytes, config_bytes;
     volatile u16 *notify;
     struct shared *shared;
     hpa_t shared_hpa;
@@ -73,22 +73,38 @@ static void describe(struct virtio_drive *v, u32 number, hpa_t hpa, u32 bytes, b
         .next = (u16)(number + 1)};
 }
 
+/* The range into the slot's buffer. */
+static u32 discard_write(const struct drive_slot *slot)
+{
+    struct virtio_blk_discard_write_zeroes *range = (void *)slot->data;
+
+    *range = (struct virtio_blk_discard_write_zeroes){.sector = slot->sector,
+                                                      .num_sectors = slot->bytes / BLOCK_SECTOR};
+    return sizeof(*range);
+}
+
 static void virtio_start(struct drive *drive, unsigned number)
 {
+    static const u32 types[] = {
+        [BLOCK_READ] = VIRTIO_BLK_T_IN,
+        [BLOCK_WRITE] = VIRTIO_BLK_T_OUT,
+        [BLOCK_FLUSH] = VIRTIO_BLK_T_FLUSH,
+        [BLOCK_DISCARD] = VIRTIO_BLK_T_DISCARD,
+    };
     struct virtio_drive *v = of(drive);
     const struct drive_slot *slot = &drive->slots[number];
+    bool is_transfer = slot->operation == BLOCK_READ || slot->operation == BLOCK_WRITE;
+    u32 bytes = is_transfer ? slot->bytes : slot->operation == BLOCK_DISCARD ? discard_write(slot) : 0;
     struct virtio_blk_outhdr *header = &v->shared->headers[number];
     u32 first = number * DESCRIPTORS, last = first + DESCRIPTORS - 1;
     u16 index = v->shared->avail.index;
 
-    *header = (struct virtio_blk_outhdr){.type = slot->operation == BLOCK_READ    ? VIRTIO_BLK_T_IN
-                                                 : slot->operation == BLOCK_WRITE ? VIRTIO_BLK_T_OUT
-                                                                                  : VIRTIO_BLK_T_FLUSH,
-                                         .sector = slot->bytes ? slot->sector : 0};
+    *header =
+        (struct virtio_blk_outhdr){.type = types[slot->operation], .sector = is_transfer ? slot->sector : 0};
     v->shared->status[number] = STATUS_UNSET;
     describe(v, first, v->shared_hpa + ((u64)header - (u64)v->shared), sizeof(*header), false, true);
-    if (slot->bytes)
-        describe(v, first + 1, slot->data_hpa, slot->bytes, slot->operation == BLOCK_READ, true);
+    if (bytes)
+        describe(v, first + 1, slot->data_hpa, bytes, slot->operation == BLOCK_READ, true);
     else
         v->shared->descriptors[first].next = (u16)last;
     describe(v, last, v->shared_hpa + offsetof(struct shared, status) + number, 1, true, false);
@@ -170,11 +186,21 @@ static int queue_start(struct virtio_drive *v)
     return 0;
 }
 
+/* How much it discards at once, and in which pieces. */
+static void discard_find(struct virtio_drive *v)
+{
+    if (v->config_bytes < offsetof(struct virtio_blk_config, max_write_zeroes_sectors) ||
+        !v->config->max_discard_seg || !v->config->max_discard_sectors)
+        return;
+    v->drive.discard_most = MIN(v->config->max_discard_sectors, DRIVE_DISCARD_MOST);
+    v->drive.discard_sectors = MAX(v->config->discard_sector_alignment, 1u);
+}
+
 /* From its reset on; the features are the same each time. -ENOTSUP */
 static int device_start(struct virtio_drive *v)
 {
     const u64 wanted = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(VIRTIO_BLK_F_FLUSH) |
-                       BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE);
+                       BIT(VIRTIO_BLK_F_RO) | BIT(VIRTIO_BLK_F_BLK_SIZE) | BIT(VIRTIO_BLK_F_DISCARD);
     u64 features;
     int error;
 
@@ -190,6 +216,8 @@ static int device_start(struct virtio_drive *v)
         return -ENOTSUP;
     v->drive.has_flush = features & BIT(VIRTIO_BLK_F_FLUSH);
     v->drive.read_only = features & BIT(VIRTIO_BLK_F_RO);
+    if (features & BIT(VIRTIO_BLK_F_DISCARD))
+        discard_find(v);
     error = queue_start(v);
     if (!error)
         status_add(v, VIRTIO_CONFIG_S_DRIVER_OK);
@@ -239,11 +267,12 @@ static void *window_map(u16 address, u8 type, u32 *bytes, u32 *multiplier)
 
 static int windows_map(struct virtio_drive *v)
 {
-    u32 common = sizeof(*v->common), config = offsetof(struct virtio_blk_config, physical_block_exp);
+    u32 common = sizeof(*v->common);
 
+    v->config_bytes = offsetof(struct virtio_blk_config, physical_block_exp);
     v->notify_bytes = sizeof(u16);
     v->common = window_map(v->address, VIRTIO_PCI_CAP_COMMON_CFG, &common, NULL);
-    v->config = window_map(v->address, VIRTIO_PCI_CAP_DEVICE_CFG, &config, NULL);
+    v->config = window_map(v->address, VIRTIO_PCI_CAP_DEVICE_CFG, &v->config_bytes, NULL);
     v->notify_base =
         window_map(v->address, VIRTIO_PCI_CAP_NOTIFY_CFG, &v->notify_bytes, &v->notify_multiplier);
     return v->common && v->config && v->notify_base ? 0 : -ENOTSUP;

@@ -60,11 +60,6 @@ static struct drive_user *user_of(struct block_device *device)
     return container_of(device, struct drive_user, device);
 }
 
-static bool is_read_or_write(enum block_operation operation)
-{
-    return operation == BLOCK_READ || operation == BLOCK_WRITE;
-}
-
 /* ---------------------------------------------------------------- data */
 
 /* Between a slot's buffer and that part of the request's memory which it stands for. */
@@ -214,25 +209,40 @@ void drive_failed(struct drive *drive)
     drive->failed = true;
 }
 
-/* A write that is nobody's any more, and not over yet, has some of these sectors. */
+/* A write or discard that is nobody's any more, and not over yet, has some of these sectors. */
 static bool meets_orphan(const struct drive *drive, u64 sector, u64 sectors)
 {
     for (u32 i = 0; i < drive->slot_count; i++) {
         const struct drive_slot *slot = &drive->slots[i];
 
-        if (slot->state != DRIVE_SLOT_IDLE && !slot->job && slot->operation == BLOCK_WRITE &&
+        if (slot->state != DRIVE_SLOT_IDLE && !slot->job &&
+            (slot->operation == BLOCK_WRITE || slot->operation == BLOCK_DISCARD) &&
             slot->sector < sector + sectors && sector < slot->sector + slot->bytes / BLOCK_SECTOR)
             return true;
     }
     return false;
 }
 
-static bool is_flush_out(const struct drive *drive)
+static bool goes_alone(const struct drive *drive, enum block_operation operation)
 {
+    return drive->flush_alone && (operation == BLOCK_FLUSH || operation == BLOCK_DISCARD);
+}
+
+/* Something else is out that this may not go beside. */
+static bool must_wait(const struct drive *drive, enum block_operation operation)
+{
+    if (goes_alone(drive, operation))
+        return drive->busy > 0;
     for (u32 i = 0; i < drive->slot_count; i++)
-        if (drive->slots[i].state == DRIVE_SLOT_BUSY && drive->slots[i].operation == BLOCK_FLUSH)
+        if (drive->slots[i].state == DRIVE_SLOT_BUSY && goes_alone(drive, drive->slots[i].operation))
             return true;
     return false;
+}
+
+/* How much of a job may go out at once. */
+static u64 piece_most(const struct drive *drive, enum block_operation operation)
+{
+    return operation == BLOCK_DISCARD ? (u64)drive->discard_most * BLOCK_SECTOR : DRIVE_SLOT_BYTES;
 }
 
 /* Its next piece into the slot. False: it has to wait. */
@@ -241,10 +251,10 @@ static bool piece_begin(struct drive *drive, struct drive_slot *slot, struct dri
     const struct block_request *request = job->request;
     bool flush = request->operation == BLOCK_FLUSH;
     u64 sector = job->user->first + request->sector + job->sent / BLOCK_SECTOR;
-    u64 bytes = flush ? 0 : MIN(job->bytes - job->sent, DRIVE_SLOT_BYTES);
+    u64 bytes = flush ? 0 : MIN(job->bytes - job->sent, piece_most(drive, request->operation));
     int error = 0;
 
-    if (drive->flush_alone && (flush ? drive->busy > 0 : is_flush_out(drive)))
+    if (must_wait(drive, request->operation))
         return false;
     if (!flush && meets_orphan(drive, sector, bytes / BLOCK_SECTOR))
         return false;
@@ -480,7 +490,7 @@ static int user_submit(struct block_device *device, struct block_request *reques
 
     if (request->operation == BLOCK_FLUSH && !user->drive->has_flush)
         return 0;
-    if (is_read_or_write(request->operation) && request->sectors == 0)
+    if (request->operation != BLOCK_FLUSH && request->sectors == 0)
         return 0;
     spinlock_take(&user->drive->lock);
     status = submit_locked(user, request);
@@ -783,6 +793,7 @@ static int open_as(bool cd, const char *name, bool write, frame_owner_t owner, s
         return -ENOMEM;
     }
     user->device.read_only = !write;
+    user->device.discard_sectors = write ? drive->discard_sectors : 0;
     spinlock_take(&drive->lock);
     list_add_before(&drive->users, &user->node);
     spinlock_release(&drive->lock);

@@ -29,12 +29,13 @@
 #include "hv/storage/cd_packet.h"
 #include "hv/storage/partition.h"
 
-#define DRIVES_MAX       32
-#define DRIVE_SLOTS      8u
-#define DRIVE_SLOT_ORDER 4 /* frames of a slot's buffer, adjoining and aligned to its size */
-#define DRIVE_SLOT_BYTES (PAGE_SIZE << DRIVE_SLOT_ORDER)
-#define DRIVE_DEPTH      16 /* requests of one user at once */
-#define DRIVE_NAME_MAX   24 /* "virtio:31/part32" */
+#define DRIVES_MAX         32
+#define DRIVE_SLOTS        8u
+#define DRIVE_SLOT_ORDER   4 /* frames of a slot's buffer, adjoining and aligned to its size */
+#define DRIVE_SLOT_BYTES   (PAGE_SIZE << DRIVE_SLOT_ORDER)
+#define DRIVE_DEPTH        16 /* requests of one user at once */
+#define DRIVE_DISCARD_MOST 0x400000u
+#define DRIVE_NAME_MAX     24 /* "virtio:31/part32" */
 
 enum drive_state { DRIVE_WORKS, DRIVE_RESETTING, DRIVE_LOST };
 enum drive_slot_state {
@@ -54,9 +55,9 @@ struct drive_slot {
     enum block_operation operation;
     u8 packet[CD_PACKET_BYTES]; /* of a CD drive: what is to be sent; all of them read, or move nothing */
     u64 sector;                 /* of the drive */
-    u32 bytes;                  /* 0 for a flush; of a CD drive's commands: at most so many */
-    int status;                 /* of the latest one */
-    u64 started;                /* ticks */
+    u32 bytes;   /* 0 for a flush, of a discard its sectors'; of a CD drive's commands: at most */
+    int status;  /* of the latest one */
+    u64 started; /* ticks */
     u8 *data;
     hpa_t data_hpa;
     struct drive_job *job; /* NULL: nobody's any more */
@@ -83,7 +84,9 @@ struct drive {
     u32 slot_count; /* pieces that the hardware takes at once, 1 to DRIVE_SLOTS */
     bool is_cd;     /* a CD drive: commands are packets, one at a time, and media come and go */
     bool read_only, has_flush;
-    bool flush_alone; /* a flush goes out alone, and nothing beside it */
+    bool flush_alone;    /* a flush or discard goes out alone, and nothing beside it */
+    u32 discard_sectors; /* as in struct block_device */
+    u32 discard_most; /* sectors of a piece, at most DRIVE_DISCARD_MOST; its buffer is the driver's to fill */
     hpa_t dma_end;    /* its buffers must lie below; 0: anywhere */
 
     struct spinlock lock; /* RANK_DRIVE: all of this, the jobs of its users, and the hardware */

@@ -37,12 +37,12 @@ def gpt_image():
 
 def drive_words(name, path, device, bad=False):
     """QEMU's words for a disk; of a bad one a sector can't be read."""
-    file = 'driver=file,filename=%s' % path
+    file = 'driver=file,discard=unmap,filename=%s' % path
     if bad:
         file = ('driver=blkdebug,image.driver=file,image.filename=%s,inject-error.0.event=read_aio,inject-error.0.errno=5,'
                 'inject-error.0.sector=%d,inject-error.0.once=off' % (path, BAD_SECTOR))
     return ['-blockdev', 'node-name=%s-file,%s' % (name, file),
-            '-blockdev', 'driver=raw,node-name=%s,file=%s-file' % (name, name), '-device', '%s,drive=%s' % (device, name)]
+            '-blockdev', 'driver=raw,discard=unmap,node-name=%s,file=%s-file' % (name, name), '-device', '%s,drive=%s' % (device, name)]
 
 
 def virtio(name, path, **more):
@@ -55,9 +55,9 @@ def ahci(name, path, port, **more):
 
 @pytest.fixture
 def images(tmp_path):
-    """Four disks; their paths by name."""
+    """Five disks; their paths by name."""
     paths = {}
-    for name in ('gpt', 'sata', 'badvirtio', 'badsata'):
+    for name in ('gpt', 'sata', 'badvirtio', 'badsata', 'large'):
         paths[name] = tmp_path / (name + '.img')
         paths[name].write_bytes(gpt_image() if name == 'gpt' else os.urandom(DISK_SECTORS * SECTOR))
     return paths
@@ -95,6 +95,13 @@ def write_and_compare(machine, disk, path, offset):
     assert after[:at] == before[:at] and after[at + (2 << 20):] == before[at + (2 << 20):]
 
 
+def discard_and_compare(machine, disk, path, offset):
+    """4 MiB at an odd place: the image has a hole there, and is as before elsewhere."""
+    before, at, size = path.read_bytes(), offset * SECTOR + 7 * 4096, 4 << 20
+    assert last_word(machine, 'blkdiscard -o %d -l %d /dev/%s; echo $?' % (7 * 4096, size, disk)) == '0'
+    assert path.read_bytes() == before[:at] + bytes(size) + before[at + size:]
+
+
 def reads_past_the_bad_sector(machine, disk):
     """An I/O error at one place, and nowhere else, while others read beside it."""
     read = 'dd if=/dev/%s of=/dev/null bs=4k iflag=direct skip=%d count=%d 2>/dev/null; echo $?'
@@ -117,12 +124,15 @@ def test_debian_on_drives_of_the_machine(emulator, images):
             '[vm other]\nkernel = vmlinux\ndisk = virtio:0\n'
             '[vm gone]\nkernel = vmlinux\ndisk = ahci:5\n' % QUICK)
     machine = emulator(conf, unchecked=True, qemu_arg=virtio('g', images['gpt']) + virtio('b', images['badvirtio'], bad=True)
-                       + ahci('s', images['sata'], 1) + ahci('t', images['badsata'], 2, bad=True))
+                       + ahci('s', images['sata'], 1) + ahci('t', images['badsata'], 2, bad=True)
+                       + drive_words('l', images['large'], 'virtio-blk-pci,disable-legacy=on,logical_block_size=4096,'
+                                     'physical_block_size=4096'))
     machine.expect(INIT_REACHED)
     machine.expect(PROMPT)
     for line in (r'lintel\.conf:17: vm other: disk = virtio:0 is what VM debian has by line 8, and one of the two writes',
                  r'VM gone: .*lintel\.conf:20: disk = ahci:5: there is no drive ahci:5; right would be one of virtio:0, virtio:1, '
                  r'ahci:1, ahci:2',
+                 r'drive virtio:2: is left out: .* sectors of 512 bytes is expected',
                  r'drive virtio:0: 16 MiB, GPT: part1, part2', r'drive ahci:1: 16 MiB, no partition table'):
         assert re.search(line, machine.output), line
     disks_come(machine)
@@ -134,6 +144,9 @@ def test_debian_on_drives_of_the_machine(emulator, images):
     assert read_whole(machine, 'vdc') == md5(content(images['gpt'], *FIRST))
     write_and_compare(machine, 'vda', images['gpt'], SECOND[0])
     write_and_compare(machine, 'vdb', images['sata'], 0)
+    discard_and_compare(machine, 'vda', images['gpt'], SECOND[0])
+    discard_and_compare(machine, 'vdb', images['sata'], 0)
+    assert last_word(machine, 'blkdiscard -o 0 -l 4096 /dev/vdc; echo $?') == '1'
     assert last_word(machine, 'echo x | dd of=/dev/vdc conv=fsync 2>/dev/null; echo $?') == '1'
     for disk, name in (('vdd', 'virtio:1'), ('vde', 'ahci:2')):
         reads_past_the_bad_sector(machine, disk)

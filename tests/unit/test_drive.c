@@ -92,21 +92,22 @@ static struct drive drive;
 
 static void hw_start(struct drive *d, unsigned slot)
 {
-    unsigned busy = 0;
+    unsigned busy = 0, alone = 0;
 
     assert_ptr_equal(d, &drive);
     assert_false(hw.has[slot]);
     assert_true(spinlock_held(&drive.lock));
     hw.has[slot] = true;
     hw.ends[slot] = hw.at_once;
-    for (unsigned i = 0; i < DRIVE_SLOTS; i++)
+    for (unsigned i = 0; i < DRIVE_SLOTS; i++) {
         busy += hw.has[i];
+        alone +=
+            hw.has[i] && (d->slots[i].operation == BLOCK_FLUSH || d->slots[i].operation == BLOCK_DISCARD);
+    }
+    assert_true(!alone || busy == 1);
     hw.most = MAX(hw.most, busy);
     hw.starts++;
-    if (d->slots[slot].operation == BLOCK_FLUSH) {
-        hw.flushes++;
-        assert_int_equal(busy, 1);
-    }
+    hw.flushes += d->slots[slot].operation == BLOCK_FLUSH;
 }
 
 /* What the drive does to its slot's buffer, whoever it is for. */
@@ -119,6 +120,8 @@ static void hw_move(const struct drive_slot *slot)
         memcpy(slot->data, at, slot->bytes);
     if (slot->operation == BLOCK_WRITE)
         memcpy(at, slot->data, slot->bytes);
+    if (slot->operation == BLOCK_DISCARD)
+        memset(at, 0, slot->bytes);
 }
 
 static bool is_bad(const struct drive_slot *slot)
@@ -196,6 +199,15 @@ static int send(u32 number, enum block_operation operation, u64 sector, u64 sect
     return block_submit(disk, &request->block);
 }
 
+/* Likewise without memory. */
+static int send_range(u32 number, enum block_operation operation, u64 sector, u64 sectors)
+{
+    requests[number] = (struct request){.status = NOT_DONE};
+    requests[number].block = (struct block_request){
+        .operation = operation, .sector = sector, .sectors = sectors, .memory = &memory, .done = done};
+    return block_submit(disk, &requests[number].block);
+}
+
 static u8 *data_of(u32 number)
 {
     return fake_guest_ram_at(BUFFER + number * (gpa_t)AREA);
@@ -252,6 +264,8 @@ static void begin_open(void)
         drive.sectors = SECTORS;
         drive.slot_count = DRIVE_SLOTS;
         drive.has_flush = drive.flush_alone = true;
+        drive.discard_sectors = 4;
+        drive.discard_most = 200;
         memset(hw.content, 0, 2 * BLOCK_SECTOR);
         hw.content[510] = 0x55;
         hw.content[511] = 0xaa;
@@ -342,6 +356,64 @@ static void test_flush(void **state)
     drive.has_flush = false;
     assert_int_equal(send(0, BLOCK_FLUSH, 0, 0), 0);
     drive.has_flush = true;
+    end();
+}
+
+/* In pieces of the drive's, each alone; who may not write may not discard; a drive may not be able to. */
+static void test_discard(void **state)
+{
+    unsigned starts;
+    u8 before, behind;
+
+    (void)state;
+    begin_open();
+    before = hw.content[1500 * BLOCK_SECTOR - 1];
+    behind = hw.content[2000 * BLOCK_SECTOR];
+    starts = hw.starts;
+    assert_int_equal(disk->discard_sectors, 4);
+    assert_int_equal(send_range(0, BLOCK_DISCARD, 1500, 500), -EINPROGRESS);
+    send(1, BLOCK_READ, 0, 8);
+    pass(SECOND);
+    assert_int_equal(done_count, 2);
+    assert_int_equal(requests[0].status | requests[1].status, 0);
+    assert_int_equal(hw.starts - starts, 3 + 1);
+    for (u32 i = 0; i < 500 * BLOCK_SECTOR; i++)
+        assert_int_equal(hw.content[1500 * BLOCK_SECTOR + i], 0);
+    assert_int_equal(hw.content[1500 * BLOCK_SECTOR - 1], before);
+    assert_int_equal(hw.content[2000 * BLOCK_SECTOR], behind);
+    assert_int_equal(send_range(0, BLOCK_DISCARD, 1500, 0), 0);
+    assert_int_equal(send_range(0, BLOCK_DISCARD, SECTORS - 1, 2), -EINVAL);
+    block_close(disk);
+    assert_int_equal(open_disk("virtio:0", false), 0);
+    assert_int_equal(disk->discard_sectors, 0);
+    assert_int_equal(send_range(0, BLOCK_DISCARD, 0, 8), -EROFS);
+    block_close(disk);
+    drive.discard_sectors = 0;
+    assert_int_equal(open_disk("virtio:0", true), 0);
+    assert_int_equal(send_range(0, BLOCK_DISCARD, 0, 8), -ENOTSUP);
+    drive.discard_sectors = 4;
+    end();
+}
+
+/* A discard of the last life does not take what the next one writes. */
+static void test_abort_of_a_discard(void **state)
+{
+    (void)state;
+    begin_open();
+    hw.at_once = false;
+    send_range(0, BLOCK_DISCARD, 1000, 100);
+    block_abort(disk);
+    memset(data_of(1), 0x22, 8 * BLOCK_SECTOR);
+    drive.flush_alone = false; /* virtio's does not wait for anybody */
+    send(1, BLOCK_WRITE, 1096, 8);
+    pass(1000);
+    assert_int_equal(drive.busy, 1);
+    memset(hw.ends, true, sizeof(hw.ends));
+    hw.at_once = true;
+    pass(SECOND);
+    drive.flush_alone = true;
+    assert_int_equal(requests[1].status, 0);
+    assert_int_equal(hw.content[1096 * BLOCK_SECTOR], 0x22);
     end();
 }
 
@@ -523,6 +595,7 @@ static void test_names(void **state)
 static void test_random(void **state)
 {
     static u8 model[BYTES];
+    static const u8 zeros[AREA];
 
     (void)state;
     begin_open();
@@ -540,12 +613,14 @@ static void test_random(void **state)
         hw.breaks = rand() % 2;
         hw.ends[rand() % DRIVE_SLOTS] = true;
         if (request->status != NOT_DONE) {
-            bool write = rand() % 2;
+            static const enum block_operation operations[] = {BLOCK_READ, BLOCK_WRITE, BLOCK_READ,
+                                                              BLOCK_WRITE, BLOCK_DISCARD};
+            enum block_operation operation = operations[rand() % 5];
 
-            if (write)
+            if (operation == BLOCK_WRITE)
                 for (u64 i = 0; i < count * BLOCK_SECTOR; i++)
                     data_of(number)[i] = (u8)(round + i);
-            assert_int_equal(send(number, write ? BLOCK_WRITE : BLOCK_READ, first, count), -EINPROGRESS);
+            assert_int_equal(send(number, operation, first, count), -EINPROGRESS);
         }
         pass((u64)rand() % 300);
         for (u32 i = 0; i < REQUESTS; i++) {
@@ -556,6 +631,9 @@ static void test_random(void **state)
                 continue;
             if (block->operation == BLOCK_WRITE) /* of one that failed, a part may be there */
                 memcpy(at, requests[i].status ? hw.content + block->sector * BLOCK_SECTOR : data_of(i),
+                       block->sectors * BLOCK_SECTOR);
+            else if (block->operation == BLOCK_DISCARD)
+                memcpy(at, requests[i].status ? hw.content + block->sector * BLOCK_SECTOR : zeros,
                        block->sectors * BLOCK_SECTOR);
             else if (requests[i].status == 0)
                 assert_memory_equal(data_of(i), at, block->sectors * BLOCK_SECTOR);
@@ -577,6 +655,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_moves),        cmocka_unit_test(test_polls),
         cmocka_unit_test(test_flush),        cmocka_unit_test(test_abort),
+        cmocka_unit_test(test_discard),      cmocka_unit_test(test_abort_of_a_discard),
         cmocka_unit_test(test_bad_sector),   cmocka_unit_test(test_standing_still),
         cmocka_unit_test(test_silence),      cmocka_unit_test(test_lost),
         cmocka_unit_test(test_clock_behind), cmocka_unit_test(test_names),
