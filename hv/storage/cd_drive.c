@@ -12,6 +12,7 @@
 
 #define CD_LOCK        BIT(7) /* beside the wishes: the tray is to be locked or freed */
 #define TRIES          3      /* behind the first; QEMU's drive says twice that its medium is new */
+#define DOUBTS         8      /* a drive that gives more of them is left alone until the next check */
 #define RESETS_IN_VAIN 3      /* without an answer between them */
 #define SECTORS_PER    (CD_BLOCK / BLOCK_SECTOR)
 
@@ -32,6 +33,9 @@ static void medium_lose(struct cd_drive *cd, enum cd_medium now)
 static void medium_doubt(struct cd_drive *cd)
 {
     medium_lose(cd, CD_UNSURE);
+    if (cd->doubts == DOUBTS)
+        return;
+    cd->doubts++;
     cd->wishes |= CD_WISH_CAPACITY;
     cd->tries = TRIES;
 }
@@ -40,6 +44,7 @@ static void medium_doubt(struct cd_drive *cd)
 static void conclude(struct cd_drive *cd, const struct cd_finding *finding)
 {
     cd->is_open = finding->open;
+    cd->doubts = 0;
     if (cd->wishes & CD_WISH_TRAY)
         return;
     if (!finding->present)
@@ -150,10 +155,23 @@ static void ready_ended(struct cd_drive *cd, const struct drive_slot *slot)
 }
 
 /* What stood in the way may have been the news of a medium: that has been told now. */
+static bool may_try_again(struct cd_drive *cd, int status)
+{
+    if ((status != -ENOMEDIUM && status != -ESTALE) || !cd->tries)
+        return false;
+    cd->tries--;
+    return true;
+}
+
+static void lock_ended(struct cd_drive *cd, const struct drive_slot *slot)
+{
+    if (may_try_again(cd, slot->status))
+        cd->is_locked = !cd->is_locked; /* as it was before */
+}
+
 static void tray_ended(struct cd_drive *cd, const struct drive_slot *slot)
 {
-    if ((slot->status == -ENOMEDIUM || slot->status == -ESTALE) && cd->tries) {
-        cd->tries--;
+    if (may_try_again(cd, slot->status)) {
         cd->wishes |= CD_WISH_TRAY;
         return;
     }
@@ -180,13 +198,15 @@ void cd_ended(struct drive *drive, const struct drive_slot *slot)
     struct cd_drive *cd = &drive->cd;
 
     switch (cd->sent) {
+    case CD_LOCK: lock_ended(cd, slot); break;
     case CD_WISH_TRAY: tray_ended(cd, slot); break;
     case CD_WISH_CAPACITY: capacity_ended(cd, slot); break;
     case CD_WISH_EVENTS: events_ended(cd, slot); break;
     case CD_WISH_READY: ready_ended(cd, slot); break;
     }
+    if (cd->sent != CD_WISH_SENSE) /* a drive that answers so to this is beyond asking */
+        status_judge(cd, slot->status);
     cd->sent = 0;
-    status_judge(cd, slot->status);
 }
 
 /* ---------------------------------------------------------------- what users read, and faults */
@@ -199,6 +219,8 @@ void cd_read_begin(struct drive_slot *slot)
 int cd_read_failed(struct drive *drive, int status)
 {
     status_judge(&drive->cd, status);
+    if (!status)
+        drive->cd.doubts = 0;
     return status == 0 ? 0 : status == -ENOMEDIUM || status == -ESTALE ? -ENOMEDIUM : -EIO;
 }
 
@@ -290,6 +312,7 @@ void cd_drive_move_tray(struct block_device *device, bool open)
         medium_lose(cd, CD_EMPTY);
         cd->news &= ~(u32)CD_NEWS_GONE;
         cd->open_wanted = open;
+        cd->is_locked |= open; /* whoever has locked it: it is freed before */
         cd->tries = TRIES;
         cd->wishes |= CD_WISH_TRAY;
         drive_go_on(drive);

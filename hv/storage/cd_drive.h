@@ -70,6 +70,7 @@ struct cd_drive {
     u8 sent;          /* the one that is out; CD_LOCK for that of the tray */
     u8 resets;        /* since it has answered anything */
     u8 tries;         /* what may fail again at once, as a new medium makes the first commands do */
+    u8 doubts;        /* about the medium, since a check or a read has ended */
     bool no_events;   /* the drive does not know GET EVENT STATUS NOTIFICATION */
     bool open_wanted; /* CD_WISH_TRAY */
     bool is_open;

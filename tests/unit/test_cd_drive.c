@@ -86,9 +86,10 @@ static struct {
     u8 attention; /* commands that find that it is another one: not ready, then a unit attention */
     bool event_new, event_eject;
     bool knows_events;
-    u64 bad;     /* a block that fails; ~0: none */
-    bool busy;   /* with what was told */
-    bool asleep; /* it does not answer */
+    int refuses[256]; /* commands that end so, whatever there is */
+    u64 bad;          /* a block that fails; ~0: none */
+    bool busy;        /* with what was told */
+    bool asleep;      /* it does not answer */
     int reset_says;
     unsigned packets, events, readies, capacities, moves, senses, locks, resets;
 } hw;
@@ -165,13 +166,15 @@ static int hw_serve(struct drive_slot *slot)
 
     hw.readies += opcode == 0x00;
     hw.capacities += opcode == 0x25;
-    if (opcode == 0x4a)
+    if (opcode == 0x4a && !hw.refuses[opcode])
         return hw_events(slot->data);
-    if (opcode == 0x03) {
+    if (opcode == 0x03 && !hw.refuses[opcode]) {
         hw.senses++;
         hw.attention = hw.attention == 1 ? 0 : hw.attention;
         return 0;
     }
+    if (hw.refuses[opcode])
+        return hw.refuses[opcode];
     if (hw.attention == 3) {
         hw.attention = 1;
         return -ENOMEDIUM;
@@ -657,6 +660,60 @@ static void test_silent(void **state)
     end();
 }
 
+/* A drive that has something to say against each command, or some, is not asked without end. */
+static void test_endless_attentions(void **state)
+{
+    (void)state;
+    begin();
+    cd_drive_lock_tray(cd, true);
+    pass(SECOND);
+    for (u32 opcode = 0; opcode < 256; opcode++)
+        hw.refuses[opcode] = -ESTALE;
+    for (u32 i = 0; i < 3; i++) {
+        hw.packets = 0;
+        check();
+        assert_in_range(hw.packets, 1, 20);
+    }
+    cd_drive_move_tray(cd, true);
+    cd_drive_move_tray(cd, false);
+    pass(SECOND);
+    assert_in_range(hw.packets, 1, 40);
+    assert_false(timer_is_set(&drive.timer));
+    /* The lock alone, of a medium that is always there. */
+    memset(hw.refuses, 0, sizeof(hw.refuses));
+    hw.attention = 0;
+    hw.refuses[0x1e] = -ESTALE;
+    hw.packets = 0;
+    check();
+    assert_in_range(hw.packets, 1, 100);
+    assert_false(timer_is_set(&drive.timer));
+    hw.refuses[0x1e] = 0;
+    check();
+    assert_int_equal(me.medium, hw.medium);
+    assert_true(hw.locked);
+    /* And one that can't be locked at all. */
+    exchange(BLOCKS);
+    hw.locked = false;
+    hw.refuses[0x1e] = -ENOTSUP;
+    check();
+    hw.packets = 0;
+    check();
+    assert_int_equal(hw.packets, 1);
+    end();
+}
+
+/* One that somebody has locked before lintel came. */
+static void test_locked_by_others(void **state)
+{
+    (void)state;
+    begin();
+    hw.locked = true;
+    cd_drive_move_tray(cd, true);
+    pass(SECOND);
+    assert_true(hw.open);
+    end();
+}
+
 /* Whoever closes it hears the end of his check, once, and nothing more. */
 static void test_close(void **state)
 {
@@ -733,12 +790,20 @@ static void test_anything(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),           cmocka_unit_test(test_reads),
-        cmocka_unit_test(test_checks),         cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_without_events), cmocka_unit_test(test_exchange_under_a_read),
-        cmocka_unit_test(test_lock),           cmocka_unit_test(test_eject_under_a_check),
-        cmocka_unit_test(test_silence),        cmocka_unit_test(test_silent),
-        cmocka_unit_test(test_close),          cmocka_unit_test(test_anything),
+        cmocka_unit_test(test_open),
+        cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_without_events),
+        cmocka_unit_test(test_exchange_under_a_read),
+        cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_eject_under_a_check),
+        cmocka_unit_test(test_silence),
+        cmocka_unit_test(test_silent),
+        cmocka_unit_test(test_endless_attentions),
+        cmocka_unit_test(test_locked_by_others),
+        cmocka_unit_test(test_close),
+        cmocka_unit_test(test_anything),
     };
 
     return cmocka_run_group_tests_name("cd_drive", tests, NULL, NULL);
