@@ -33,7 +33,7 @@
 #define MACHINE_IOAPIC_BASE  0xfec00000ull
 #define MACHINE_HOLE_START   0xc0000000ull
 #define MACHINE_PCI_END      0xfec00000ull /* the hole up to here belongs to PCI */
-#define MACHINE_PCI_BASE     0xfe000000ull /* BAR 0 of slot n begins n steps above, until the guest moves it */
+#define MACHINE_PCI_BASE     0xfe000000ull /* BAR 0 of slot n is n steps above, until the guest moves it */
 #define MACHINE_PCI_STEP     0x10000u
 #define MACHINE_ACPI_BASE    0x000e0000ull /* tables, in RAM shown as reserved */
 #define MACHINE_PM_BASE      0x600         /* PM1a event 0x600, control 0x604, timer 0x608 */

@@ -33,8 +33,9 @@ void console_set_listener(struct console *console, enum console_port port, void 
                           void *context);
 
 /*
- * The guest's UART sent bytes / a port takes one byte of input (-1: none for it). Any CPU. All bytes are shown as they are
- * but the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows lintel's own words.
+ * The guest's UART sent bytes / a port takes one byte of input (-1: none for it). Any CPU. All bytes are
+ * shown as they are but the log's prefix: [lintel] becomes [lintel~], so that whoever reads the line knows
+ * lintel's own words.
  */
 void console_guest_write(struct console *console, const char *text, size_t size);
 int console_guest_read(struct console *console, enum console_port port);

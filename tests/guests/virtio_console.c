@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A virtio console beside the UART: what it sends is on the VM's console, and drivers that break the rules. */
+/* A virtio console beside the UART: what it sends is on the VM's console; drivers that break the rules. */
 // conf: virtio.console = yes
 // console: sent by virtio, in three pieces
 // console: x{2000}y

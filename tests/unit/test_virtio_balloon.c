@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtio balloon on the board, in front of a balloon that notes what it is told: page numbers cut in any
- * way, in turns of a vCPU and without the lock; a reset while pages move; statistics; the target. What becomes
- * of a page is hv/memory/balloon.c's (test_balloon.c).
+ * way, in turns of a vCPU and without the lock; a reset while pages move; statistics; the target. What
+ * becomes of a page is hv/memory/balloon.c's (test_balloon.c).
  */
 // sources: tests/unit/device_fakes.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/run/bus.c
 // sources: tests/unit/virtio_driver.c
