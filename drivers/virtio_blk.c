@@ -189,11 +189,16 @@ static int queue_start(struct virtio_drive *v)
 /* How much it discards at once, and in which pieces. */
 static void discard_find(struct virtio_drive *v)
 {
-    if (v->config_bytes < offsetof(struct virtio_blk_config, max_write_zeroes_sectors) ||
-        !v->config->max_discard_seg || !v->config->max_discard_sectors)
+    u32 most, piece;
+
+    if (v->config_bytes < offsetof(struct virtio_blk_config, max_write_zeroes_sectors))
         return;
-    v->drive.discard_most = MIN(v->config->max_discard_sectors, DRIVE_DISCARD_MOST);
-    v->drive.discard_sectors = MAX(v->config->discard_sector_alignment, 1u);
+    most = v->config->max_discard_sectors;
+    piece = v->config->discard_sector_alignment;
+    if (!most || !v->config->max_discard_seg)
+        return;
+    v->drive.discard_most = MIN(most, DRIVE_DISCARD_MOST);
+    v->drive.discard_sectors = MAX(piece, 1u);
 }
 
 /* From its reset on; the features are the same each time. -ENOTSUP */
