@@ -142,9 +142,9 @@ def test_the_operator_ejects(pair, emulator):
     assert run_in_monitor(machine, 'media poll cd cd0 50') == 'VM cd: cd0 is asked every 50 ms.\n'
     assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty now.\n'
     machine.sendline('console cd')
-    machine.expect(r'event 3, status 1\r\n')
+    machine.expect(r'event 3, status [01]\r\n')     # what Bochs ejects leaves no open tray, says its drive
     to_monitor(machine)
-    assert re.search(r'^cd +cd0 .* ide:0, empty, tray open$', run_in_monitor(machine, 'media list'), re.M)
+    assert re.search(r'^cd +cd0 .* ide:0, empty(, tray open)?$', run_in_monitor(machine, 'media list'), re.M)
     assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty.\n'
     assert shut_down(machine) == 0
 
