@@ -58,7 +58,16 @@ def open_drive(machine):
     run_in_guest(machine, 'dd if=/dev/sr0 of=/dev/null bs=2k count=1 2>/dev/null')
 
 
-def debian_sees_media(machine):
+def debian_sees_the_disc_go(machine):
+    """The machine's own: that which all of this was booted from."""
+    assert 'vmlinux' in run_in_guest(machine, 'mkdir /disc; mount -t iso9660 -o ro /dev/sr1 /disc && find /disc', 300)
+    run_in_guest(machine, 'echo %d >/sys/block/sr1/events_poll_msecs; umount /disc; >/tmp/events' % POLL_MS)
+    assert operator(machine, 'media eject debian cd1') == 'VM debian: cd1 is empty now.\n'
+    wait_for_event(machine, 'DISK_MEDIA_CHANGE', 1)
+    assert run_in_guest(machine, 'dd if=/dev/sr1 of=/dev/null count=1 2>/dev/null; echo result$?') == 'result1\n'
+
+
+def debian_sees_media(machine, second_drive):
     machine.expect(INIT_REACHED)
     machine.expect(PROMPT)
     run_in_guest(machine, 'modprobe -a virtio_pci virtio_scsi sr_mod isofs; while [ ! -b /dev/sr0 ]; do sleep 0.1; done', 300)
@@ -92,16 +101,18 @@ def debian_sees_media(machine):
     assert run_in_guest(machine, 'mount -t iso9660 -o ro /dev/sr0 /mnt && cat /mnt/name') == 'first\n'
     records = operator(machine, 'media events')
     assert records.count(' change\n') == 6 and records.count(' eject request\n') == 1, records
+    if second_drive:
+        debian_sees_the_disc_go(machine)
     machine.sendline('poweroff -f')
     assert machine.wait() == 0
 
 
-@pytest.mark.parametrize('pair', ['svm-qemu', 'vmx-bochs'])
-def test_debian_sees_media_come_and_go(pair, emulator, tmp_path):
+@pytest.mark.parametrize('pair, second_drive', [('svm-qemu', ''), ('vmx-bochs', 'cdrom = ide:0\n')], ids=['svm-qemu', 'vmx-bochs'])
+def test_debian_sees_media_come_and_go(pair, second_drive, emulator, tmp_path):
     files = {name + '.iso': make_cd(tmp_path, name) for name in ('first', 'second')}
     conf = ('[hypervisor]\nshutdown.grace = 0\nmedia.file = second.iso\n[vm debian]\nkernel = vmlinux\ninitrd = initrd.img\n'
-            'memory = 256M\ncmdline = %s\ncdrom = first.iso\n' % QUICK)
-    debian_sees_media(emulator(conf, files, **PAIRS[pair], memory='768M'))
+            'memory = 256M\ncmdline = %s\ncdrom = first.iso\n%s' % (QUICK, second_drive))
+    debian_sees_media(emulator(conf, files, **PAIRS[pair], memory='768M'), second_drive)
 
 
 def test_ten_thousand_media(emulator):
