@@ -414,6 +414,8 @@ static int writable_at(struct guest_memory *memory, gpa_t gpa, void **at)
         if (status != 0)
             return status == -ENXIO ? -EFAULT : status;
         mfn = p2m_lookup_slow(&memory->p2m, gfn_of(gpa));
+        if (mfn == P2M_INVALID) /* another vCPU has given it to its balloon as soon as it was there */
+            return -ENOMEM;
     }
     *at = phys_to_virt((mfn << PAGE_SHIFT) | (gpa & ~PAGE_MASK));
     return 0;

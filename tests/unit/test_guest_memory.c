@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "arch/x86/machine/cpu.h"
+#include "hv/memory/p2m.h"
 #include "tests/unit/fake_memory.h"
 
 struct cpu_features cpu_features = {.physical_bits = 40};
@@ -31,9 +32,17 @@ static mfn_t alloc_promised_copy_scarce(unsigned order, frame_owner_t owner, con
 {
     return order > largest_order ? MFN_INVALID : frame_alloc_promised_copy(order, owner, from);
 }
+/* Another vCPU gives each frame away as soon as it is there. */
+static bool gone_again;
+static u64 lookup_slow_racing(const struct p2m *p2m, gfn_t gfn)
+{
+    return gone_again ? P2M_INVALID : p2m_lookup_slow(p2m, gfn);
+}
+#define p2m_lookup_slow           lookup_slow_racing
 #define frame_alloc_promised      alloc_promised_scarce
 #define frame_alloc_promised_copy alloc_promised_copy_scarce
 #include "hv/memory/guest_memory.c"
+#undef p2m_lookup_slow
 #undef frame_alloc_promised
 #undef frame_alloc_promised_copy
 
@@ -460,9 +469,24 @@ static void test_types_in_the_map(void **state)
     destroy();
 }
 
+static void test_a_frame_is_gone_again(void **state)
+{
+    u8 byte = 1;
+
+    (void)state;
+    assert_int_equal(create(16 * MIB, 0), 0);
+    gone_again = true;
+    assert_int_equal(guest_memory_write(&memory, 5 * MIB, &byte, 1), -ENOMEM);
+    gone_again = false;
+    assert_int_equal(guest_memory_write(&memory, 5 * MIB, &byte, 1), 0);
+    audit();
+    destroy();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_frame_is_gone_again),
         cmocka_unit_test(test_layout),
         cmocka_unit_test(test_impossible_sizes),
         cmocka_unit_test(test_first_touch_gives_one_frame),
