@@ -211,6 +211,7 @@ static void write_interrupt_enable(struct uart *uart, u8 value)
     if ((value & ~uart->ier & IER_EMPTY) != 0)
         uart->thre_pending = true;
     uart->ier = value & IER_WRITABLE;
+    uart_fill(uart); /* what was typed for the virtio console may be this port's by now */
 }
 
 static void uart_write(void *device, u16 port, u8 value)

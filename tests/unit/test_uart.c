@@ -194,6 +194,20 @@ static void test_reset_is_power_on(void **state)
     assert_memory_equal(&before, &board.machine->uart, sizeof(before));
 }
 
+/* Typed while the virtio console had the keys, which it did not take before this port spoke. */
+static void test_another_port_had_the_keys(void **state)
+{
+    (void)state;
+    outb(MCR, 0x0b);
+    board.input_port = CONSOLE_VIRTIO;
+    board.typed[board.typed_size++] = 'a';
+    assert_int_equal(inb(LSR) & 1, 0);
+    board.input_port = CONSOLE_UART;
+    outb(IER, 1);
+    assert_true(irq4());
+    assert_int_equal(inb(DATA), 'a');
+}
+
 static void test_abuse(void **state)
 {
     (void)state;
@@ -213,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_loop_back, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_line_reaches_the_controllers, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_no_console, board_setup, board_teardown),
+        cmocka_unit_test_setup_teardown(test_another_port_had_the_keys, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, board_setup, board_teardown),
         cmocka_unit_test_setup_teardown(test_abuse, board_setup, board_teardown),
     };
