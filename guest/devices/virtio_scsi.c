@@ -94,9 +94,12 @@ static void slot_read_end(struct virtio_scsi_slot *slot, int error)
 {
     struct scsi_command *command = &slot->command;
 
+    if (slot->abort) { /* its answer has no sense data, which must be left to the next command */
+        slot_end(slot, VIRTIO_SCSI_S_ABORTED, 0);
+        return;
+    }
     scsi_cd_read_end(&slot->scsi->units[slot->unit].cd, command, error);
-    slot_end(slot, slot->abort ? VIRTIO_SCSI_S_ABORTED : VIRTIO_SCSI_S_OK,
-             command->status == SCSI_GOOD && !slot->abort ? command->sectors * BLOCK_SECTOR : 0);
+    slot_end(slot, VIRTIO_SCSI_S_OK, command->status == SCSI_GOOD ? command->sectors * BLOCK_SECTOR : 0);
 }
 
 /* The pieces behind the response, bytes of them at most; how many there are in all. */
@@ -543,7 +546,7 @@ static int medium_open(struct virtio_scsi_unit *unit, const struct vm_disk *cdro
 
     if (cdrom->host) {
         unit->user.tell = drive_tells;
-        error = cd_drive_open(cdrom->name, owner, &unit->user, &unit->drive, why + used, size - (size_t)used);
+        error = cd_drive_open(cdrom->name, owner, &unit->drive, why + used, size - (size_t)used);
         *medium = !error && unit->drive->sectors ? unit->drive : NULL;
         return error;
     }
@@ -576,6 +579,10 @@ static int unit_add(struct virtio_scsi *scsi, const struct vm_disk *cdrom, char 
     if (unit->drive) /* which must be asked */
         unit->cd.media.by_itself = 0;
     media_add(&unit->cd.media);
+    if (unit->drive) {
+        cd_drive_listen(unit->drive, &unit->user);
+        media_flush(&unit->cd.media, 0);
+    }
     scsi->unit_count++;
     return 0;
 }

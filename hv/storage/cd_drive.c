@@ -8,6 +8,7 @@
 
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
+#include "hv/lib/log.h"
 #include "hv/storage/drive.h"
 
 #define CD_LOCK        BIT(7) /* beside the wishes: the tray is to be locked or freed */
@@ -130,8 +131,10 @@ static void capacity_ended(struct cd_drive *cd, const struct drive_slot *slot)
     }
 }
 
-static void events_ended(struct cd_drive *cd, const struct drive_slot *slot)
+/* Who knows the command, and failed by something else, is asked by it the next time. */
+static void events_ended(struct drive *drive, const struct drive_slot *slot)
 {
+    struct cd_drive *cd = &drive->cd;
     struct cd_finding finding;
 
     if (slot->status == -ENOMEDIUM || slot->status == -ESTALE
@@ -141,8 +144,11 @@ static void events_ended(struct cd_drive *cd, const struct drive_slot *slot)
         check_end(cd);
         return;
     }
-    cd->no_events = true;
     cd->wishes |= CD_WISH_READY;
+    if (slot->status && slot->status != -ENOTSUP)
+        return;
+    cd->no_events = true;
+    log_info("drive %s: does not tell of media events; it is asked whether it is ready", drive->name);
 }
 
 static void ready_ended(struct cd_drive *cd, const struct drive_slot *slot)
@@ -169,14 +175,18 @@ static void lock_ended(struct cd_drive *cd, const struct drive_slot *slot)
         cd->is_locked = !cd->is_locked; /* as it was before */
 }
 
-static void tray_ended(struct cd_drive *cd, const struct drive_slot *slot)
+static void tray_ended(struct drive *drive, const struct drive_slot *slot)
 {
+    struct cd_drive *cd = &drive->cd;
+
     if (may_try_again(cd, slot->status)) {
         cd->wishes |= CD_WISH_TRAY;
         return;
     }
     if (!slot->status)
         cd->is_open = cd->open_wanted;
+    else
+        log_warning("drive %s: its tray can't be %s", drive->name, cd->open_wanted ? "opened" : "closed");
     if (!cd->open_wanted)
         medium_doubt(cd);
 }
@@ -199,9 +209,9 @@ void cd_ended(struct drive *drive, const struct drive_slot *slot)
 
     switch (cd->sent) {
     case CD_LOCK: lock_ended(cd, slot); break;
-    case CD_WISH_TRAY: tray_ended(cd, slot); break;
+    case CD_WISH_TRAY: tray_ended(drive, slot); break;
     case CD_WISH_CAPACITY: capacity_ended(cd, slot); break;
-    case CD_WISH_EVENTS: events_ended(cd, slot); break;
+    case CD_WISH_EVENTS: events_ended(drive, slot); break;
     case CD_WISH_READY: ready_ended(cd, slot); break;
     }
     if (cd->sent != CD_WISH_SENSE) /* a drive that answers so to this is beyond asking */
@@ -331,8 +341,7 @@ void cd_drive_lock_tray(struct block_device *device, bool lock)
     spinlock_release(&drive->lock);
 }
 
-int cd_drive_open(const char *name, frame_owner_t owner, struct cd_user *user, struct block_device **device,
-                  char *why, size_t size)
+int cd_drive_open(const char *name, frame_owner_t owner, struct block_device **device, char *why, size_t size)
 {
     int error = drive_open_cd(name, owner, device, why, size);
     struct drive *drive;
@@ -341,11 +350,20 @@ int cd_drive_open(const char *name, frame_owner_t owner, struct cd_user *user, s
         return error;
     drive = drive_of(*device);
     spinlock_take(&drive->lock);
-    drive->cd.user = user;
     drive->cd.news = 0;
     take(&drive->cd, *device);
     spinlock_release(&drive->lock);
     return 0;
+}
+
+void cd_drive_listen(struct block_device *device, struct cd_user *user)
+{
+    struct drive *drive = drive_of(device);
+
+    spinlock_take(&drive->lock);
+    drive->cd.user = user;
+    drive_go_on(drive);
+    spinlock_release(&drive->lock);
 }
 
 void cd_close(struct drive *drive)

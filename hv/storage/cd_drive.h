@@ -28,12 +28,14 @@ struct cd_user {
 };
 
 /*
- * All of it, for one user: "ide:0". It has a medium if (*device)->sectors says so, which is taken then; what
- * the drive can tell from now on is told. block_close gives it back, and tells the end of a check before.
+ * All of it, for one user: "ide:0". It has a medium if (*device)->sectors says so, which is taken then.
+ * block_close gives it back, and tells the end of a check before.
  * -ENOENT, -EBUSY, -ENODEV: it is a disk, -ENOMEM: why says what would be right. Boot CPU.
  */
-int cd_drive_open(const char *name, frame_owner_t owner, struct cd_user *user, struct block_device **device,
-                  char *why, size_t size);
+int cd_drive_open(const char *name, frame_owner_t owner, struct block_device **device, char *why,
+                  size_t size);
+/* What the drive has told since then, and will, is for the user, who can bear it from here on. */
+void cd_drive_listen(struct block_device *device, struct cd_user *user);
 
 /* From here on with the user's lock, which is below RANK_DRIVE. */
 

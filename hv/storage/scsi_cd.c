@@ -518,7 +518,7 @@ void scsi_cd_read_end(struct scsi_cd *cd, struct scsi_command *command, int erro
 {
     if (command->generation != cd->generation) { /* it read another medium than is there now */
         if (scsi_cd_is_ready(cd)) {
-            attention_take(cd);
+            cd->attentions &= (u8)~ATTENTION_CHANGE;
             refuse(command, MEDIUM_CHANGED);
         } else {
             refuse(command, not_ready(cd));

@@ -7,25 +7,31 @@
 
 struct fake_cd_drive fake_cd_drive;
 
-int cd_drive_open(const char *name, frame_owner_t owner, struct cd_user *user, struct block_device **device,
-                  char *why, size_t size)
+int cd_drive_open(const char *name, frame_owner_t owner, struct block_device **device, char *why, size_t size)
 {
     (void)owner;
     if (!fake_cd_drive.device.ops) {
         snprintf(why, size, "there is no drive %s", name);
         return -ENOENT;
     }
-    fake_cd_drive.user = user;
     fake_cd_drive.device.name = name;
     *device = &fake_cd_drive.device;
     return 0;
 }
 
+void cd_drive_listen(struct block_device *device, struct cd_user *user)
+{
+    (void)device;
+    fake_cd_drive.user = user;
+}
+
 bool cd_drive_check(struct block_device *device)
 {
     (void)device;
-    fake_cd_drive.checks += !fake_cd_drive.is_lost;
-    return !fake_cd_drive.is_lost;
+    if (fake_cd_drive.is_lost || !fake_cd_drive.user)
+        return false;
+    fake_cd_drive.checks++;
+    return true;
 }
 
 bool cd_drive_take(struct block_device *device)

@@ -332,10 +332,12 @@ static int open_cd(void)
     int error;
 
     me.user.tell = tell;
-    error = cd_drive_open("ide:0", OWNER, &me.user, &cd, why, sizeof(why));
-    if (!error)
-        me.medium = cd->sectors ? hw.sized : 0;
-    return error;
+    error = cd_drive_open("ide:0", OWNER, &cd, why, sizeof(why));
+    if (error)
+        return error;
+    me.medium = cd->sectors ? hw.sized : 0;
+    cd_drive_listen(cd, &me.user);
+    return 0;
 }
 
 static void begin(void)
@@ -409,9 +411,9 @@ static void test_open(void **state)
 
     (void)state;
     begin();
-    assert_int_equal(cd_drive_open("ide:0", OWNER, &me.user, &other, why, sizeof(why)), -EBUSY);
+    assert_int_equal(cd_drive_open("ide:0", OWNER, &other, why, sizeof(why)), -EBUSY);
     assert_string_equal(why, "ide:0 is in use as ide:0");
-    assert_int_equal(cd_drive_open("ide:1", OWNER, &me.user, &other, why, sizeof(why)), -ENOENT);
+    assert_int_equal(cd_drive_open("ide:1", OWNER, &other, why, sizeof(why)), -ENOENT);
     assert_string_equal(why, "there is no drive ide:1; right would be one of ide:0");
     assert_int_equal(drive_open("ide:0", false, OWNER, &other, why, sizeof(why)), -ENODEV);
     assert_string_equal(why, "drive ide:0 is a CD drive; right would be cdrom = ide:0");
@@ -626,14 +628,27 @@ static void test_silence(void **state)
     assert_int_equal(me.checked, 1);
     assert_int_equal(me.gone, 1); /* who knows? */
     assert_int_equal(me.came, 1);
+    /* That it was silent when it was asked for events does not mean that it does not know the command. */
+    hw.asleep = true;
+    assert_true(cd_drive_check(cd));
+    pass(11 * SECOND);
+    hw.asleep = false;
+    pass(SECOND);
+    assert_int_equal(me.checked, 2);
+    hw.events = hw.readies = 0;
+    assert_true(cd_drive_check(cd));
+    pass(SECOND);
+    assert_int_equal(me.checked, 3);
+    assert_int_equal(hw.events, 1);
+    assert_int_equal(hw.readies, 0);
     /* One that can't even be reset. */
     hw.asleep = true;
     hw.reset_says = -EINPROGRESS;
     assert_true(cd_drive_check(cd));
     assert_int_equal(send(0, 0, 1), -EINPROGRESS);
     pass(60 * SECOND);
-    assert_int_equal(me.checked, 2);
-    assert_int_equal(me.gone, 2);
+    assert_int_equal(me.checked, 4);
+    assert_int_equal(me.gone, 3);
     assert_int_not_equal(reads[0].status, NOT_DONE);
     assert_int_not_equal(reads[0].status, 0);
     assert_false(cd_drive_check(cd));

@@ -436,6 +436,29 @@ static void test_tasks(void **state)
     assert_int_equal(eject(1, true), 0);
 }
 
+/* A read that was aborted says nothing of the change that it met: the next command does. */
+static void test_exchange_under_an_aborted_read(void **state)
+{
+    static const u8 open_tray[12] = {0x1b, [4] = 2};
+    struct block_device other = disk;
+
+    (void)state;
+    insert(1, &disk);
+    wake_up(1);
+    ask(1, test_unit_ready, 0, 0);
+    offer(1, 1, read_first, DATA, 2048);
+    notify(COMMANDS);
+    task(10, VIRTIO_SCSI_T_TMF_ABORT_TASK, 1, 101);
+    assert_int_equal(ask(1, open_tray, 0, 0), SCSI_GOOD);
+    insert(1, &other);
+    work();
+    assert_int_equal(answer(1)->response, VIRTIO_SCSI_S_ABORTED);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+    assert_int_equal(answer(0)->sense[12], 0x28);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_GOOD);
+    assert_int_equal(eject(1, true), 0);
+}
+
 /* A driver that begins anew before the vCPU that notified has had a turn hears nothing of its last life. */
 static void test_reset_forgets(void **state)
 {
@@ -633,6 +656,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
         cmocka_unit_test_setup_teardown(test_eject_under_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_exchange_under_a_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_exchange_under_an_aborted_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tasks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_forgets, setup, teardown),
