@@ -31,7 +31,6 @@
 #define NOBODY         0xff
 #define LBA28_END      BIT(28)
 #define SECTORS_A_LOOK 16u
-#define SPINS          32u   /* looks for the next sector, about a microsecond each */
 #define ANSWER_MS      1000u /* at boot */
 #define RESET_US       10u
 #define RECOVER_US     3000u
@@ -49,11 +48,11 @@ u8 ide_status(const struct ide_channel *channel)
     return status;
 }
 
-u8 ide_status_wait(const struct ide_channel *channel)
+u8 ide_status_wait(const struct ide_channel *channel, u32 *spins)
 {
     u8 status = ide_status(channel);
 
-    for (u32 i = 0; i < SPINS && status & ATA_STATUS_BUSY; i++)
+    for (; *spins > 0 && status & ATA_STATUS_BUSY; (*spins)--)
         status = ide_status(channel);
     return status;
 }
@@ -153,10 +152,11 @@ static bool channel_take_for_reset(struct ide_drive *ide)
 /* Selected; a device that has data for nobody is beyond commands. */
 static bool device_is_at_rest(struct ide_drive *ide)
 {
+    u32 spins = IDE_SPINS;
     u8 status;
 
     out8((u16)(ide->channel->port + IDE_DEVICE), (u8)(IDE_DEVICE_ALWAYS | ide->device));
-    status = ide_status_wait(ide->channel);
+    status = ide_status_wait(ide->channel, &spins);
     if (status & ATA_STATUS_BUSY)
         return false;
     if (status & ATA_STATUS_DATA)
@@ -223,13 +223,14 @@ static void ide_poll(struct drive *drive)
 {
     struct ide_drive *ide = ide_of(drive);
     bool read = drive->slots[0].operation == BLOCK_READ;
+    u32 spins = IDE_SPINS;
 
     if (ide->waits) {
         begin(ide);
         return;
     }
     for (u32 i = 0; i < SECTORS_A_LOOK; i++) {
-        u8 status = ide_status_wait(ide->channel);
+        u8 status = ide_status_wait(ide->channel, &spins);
 
         if (status & ATA_STATUS_BUSY)
             return;

@@ -21,6 +21,7 @@ enum ide_port_offset {
 };
 #define IDE_ERROR         IDE_FEATURE /* when it is read */
 #define IDE_DEVICE_ALWAYS 0xa0
+#define IDE_SPINS         32u /* about four microseconds of an old bus each */
 
 struct ide_channel {
     u16 port, control;
@@ -48,8 +49,11 @@ static inline struct ide_drive *ide_of(struct drive *drive)
 
 /* The status, without a side effect; reading it takes the time that a device may need. */
 u8 ide_status(const struct ide_channel *channel);
-/* The same, when the device is not at work, or what it says at last. */
-u8 ide_status_wait(const struct ide_channel *channel);
+/*
+ * The same, when the device is not at work, or what it says when *spins, which all waiting of one look takes
+ * from, is used up.
+ */
+u8 ide_status_wait(const struct ide_channel *channel, u32 *spins);
 /* Have the channel for what is to be begun, and the device selected. False: not yet, and it waits. */
 bool ide_enter(struct ide_drive *ide);
 /* What was under way has ended so: the channel is the other one's, if that waits. */

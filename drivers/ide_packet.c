@@ -8,7 +8,7 @@
 #include "drivers/ide.h"
 #include "hv/lib/errno.h"
 
-#define BYTES_A_TIME 8192u /* what one look moves at most: some four milliseconds of an old bus */
+#define BYTES_A_TIME CD_BLOCK /* what one look moves at most: about a millisecond of an old bus */
 #define SCRATCH      256u
 
 /* The channel is ours, and what went before on it is over. */
@@ -65,6 +65,10 @@ static void data_move(struct ide_drive *ide)
     case ATAPI_TO_HOST:
         if (!ide->sent || !bytes)
             return;
+        if (bytes > BYTES_A_TIME) { /* more than the command allows */
+            drive_failed(&ide->drive);
+            return;
+        }
         bytes_take(ide, ALIGN_UP(bytes, 2u));
         break;
     default: return;
@@ -75,13 +79,14 @@ static void data_move(struct ide_drive *ide)
 static void packet_poll(struct drive *drive)
 {
     struct ide_drive *ide = ide_of(drive);
+    u32 spins = IDE_SPINS;
     u8 status;
 
     if (ide->waits) {
         begin(ide);
         return;
     }
-    status = ide_status_wait(ide->channel);
+    status = ide_status_wait(ide->channel, &spins);
     if (status & ATA_STATUS_BUSY)
         return;
     if (status & ATA_STATUS_ERROR)
