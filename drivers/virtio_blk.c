@@ -24,6 +24,7 @@
 #define QUEUE_SIZE   32u
 #define DESCRIPTORS  3u /* of a slot */
 #define RESET_MS     1000u
+#define READS_MOST   100u /* of a register that changes meanwhile */
 #define WINDOW_MAX   0x10000u
 #define STATUS_GONE  0xff /* what is read where nobody is */
 #define STATUS_UNSET 0xfe /* no status that the device gives */
@@ -283,6 +284,24 @@ static int windows_map(struct virtio_drive *v)
     return v->common && v->config && v->notify_base ? 0 : -ENOTSUP;
 }
 
+/* In halves, as no register is read in more than 32 bits, of one state of the device (4.1.3.1, 2.4.1). */
+_Static_assert(offsetof(struct virtio_blk_config, capacity) == 0, "what capacity_read reads");
+static u64 capacity_read(const struct virtio_drive *v)
+{
+    const volatile u32 *halves = (const volatile u32 *)v->config;
+    u64 capacity = 0;
+
+    for (u32 i = 0; i < READS_MOST; i++) {
+        u8 generation = v->common->config_generation;
+
+        capacity = halves[0];
+        capacity |= (u64)halves[1] << 32;
+        if (v->common->config_generation == generation)
+            break;
+    }
+    return capacity;
+}
+
 static int drive_start(struct virtio_drive *v)
 {
     int error = windows_map(v);
@@ -300,7 +319,7 @@ static int drive_start(struct virtio_drive *v)
     }
     if (error)
         return error;
-    v->drive.sectors = v->config->capacity;
+    v->drive.sectors = capacity_read(v);
     return drive_register(&v->drive);
 }
 
