@@ -87,6 +87,7 @@ CONF_MISTAKES = [
     ('', ':1: no VM is described'),
     ('kernel = k\n', ':1: "kernel" stands before any section'),
     ('[vm a]\n', ':1: vm a: no kernel is named'),
+    ('[vm a]\nkernel = k\ndisk = nil\n', ':3: vm a: disk = nil is an empty file; right would be an image, or ram:SIZE '),
     ('[vm a]\nkernel = nowhere\n', ':2: vm a: kernel nowhere: No such file'),
     ('[vm a]\nkernel = k\nspeed = 3\n', ':3: vm a: there is no key "speed"; right would be one of kernel'),
     ('[vm a]\nkernel = k\nmemory = lots\n', ':3: vm a: memory = lots is wrong; right would be a size'),
@@ -115,6 +116,7 @@ CONF_MISTAKES = [
 def test_a_mistake_in_a_configuration_is_a_sentence(text, sentence, tmp_path):
     conf = write_conf(tmp_path, text)
     (tmp_path / 'k').write_bytes(b'k')
+    (tmp_path / 'nil').write_bytes(b'')
     (tmp_path / 'vmlinuz').symlink_to(KERNEL)
     done = mkiso(conf, '-o', tmp_path / 'a.iso')
     assert done.returncode == 1
