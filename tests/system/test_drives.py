@@ -129,7 +129,8 @@ def test_debian_on_drives_of_the_machine(emulator, images):
                                      'physical_block_size=4096'))
     machine.expect(INIT_REACHED)
     machine.expect(PROMPT)
-    for line in (r'lintel\.conf:17: vm other: disk = virtio:0 is what VM debian has by line 8, and one of the two writes',
+    for line in (r'PCI: [0-9]+ functions on [0-9]+ buses, seen through memory',
+                 r'lintel\.conf:17: vm other: disk = virtio:0 is what VM debian has by line 8, and one of the two writes',
                  r'VM gone: .*lintel\.conf:20: disk = ahci:5: there is no drive ahci:5; right would be one of virtio:0, virtio:1, '
                  r'ahci:1, ahci:2',
                  r'drive virtio:2: is left out: .* sectors of 512 bytes is expected',
@@ -218,6 +219,7 @@ def test_legacy_ide(emulator, tmp_path):
     machine = emulator(vms, disk=paths['slave'], qemu_arg=words, cpus=2, **PAIRS['svm-qemu'])
     judge_drives(machine, paths)
     assert 'drive ide:3: reading failed at sector' in machine.output
+    assert re.search(r'PCI: [0-9]+ functions on [0-9]+ buses, seen through ports', machine.output)
 
 
 def test_a_drive_that_stalls(emulator, tmp_path):

@@ -103,6 +103,13 @@ def test_balloon(emulator):
     run_in_monitor(machine, 'balloon debian 200M')
     wait_until_it_keeps(machine, 200)
     to_guest(machine, 'debian')
+    # Rather than end a process, it takes back a part of what it gave.
+    assert run_in_guest(machine, 'dd if=/dev/zero of=/mnt/x bs=1M count=190 2>/dev/null; echo result$?', 300) == 'result0\n'
+    assert run_in_guest(machine, 'dmesg | grep -c "Killed process"') == '0\n'
+    to_monitor(machine)
+    assert re.search(r'^debian +200 MiB +(2[1-9]|30)[0-9] MiB', run_in_monitor(machine, 'balloon debian'), re.M)
+    to_guest(machine, 'debian')
+    run_in_guest(machine, 'rm /mnt/x')
     # The driver takes all of it back when it goes, and gives it again when it comes.
     run_in_guest(machine, 'rmmod virtio_balloon; dmesg | grep -c "Call Trace"')
     to_monitor(machine)
