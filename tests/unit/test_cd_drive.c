@@ -7,6 +7,7 @@
 // sources: hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c hv/memory/frame.c hv/memory/memory.c
 // sources: hv/memory/guest_map.c arch/x86/machine/percpu.c tests/unit/fake_memory.c
 // sources: tests/unit/fake_guest_ram.c
+// sources: tests/unit/drive_world.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +20,8 @@
 
 #include "arch/x86/machine/tsc.h"
 #include "hv/lib/errno.h"
-#include "hv/run/sched.h"
 #include "hv/storage/drive.h"
+#include "tests/unit/drive_world.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
 
@@ -33,48 +34,8 @@
 #define BLOCKS   200u /* of the medium that is there at first */
 #define ROUNDS   20000u
 
-struct sched_cpu sched_cpus[1];
 static struct guest_memory memory;
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
-static u64 now;
-static char said[8000];
-
-u64 drive_now(void)
-{
-    return now;
-}
-
-u64 tsc_from_ns(u64 ns)
-{
-    return ns / 1000;
-}
-
-bool log_limit_pass(struct log_limit *limit, u64 at, u64 interval, u32 burst)
-{
-    (void)limit, (void)at, (void)interval, (void)burst;
-    return strlen(said) < sizeof(said) / 2;
-}
-
-void log_line(enum log_level level, const char *format, ...)
-{
-    va_list args;
-    size_t used = strlen(said);
-
-    (void)level;
-    va_start(args, format);
-    vsnprintf(said + used, sizeof(said) - used, format, args);
-    va_end(args);
-}
-
-static void program(u64 deadline)
-{
-    (void)deadline;
-}
-
-static void kick(u32 cpu)
-{
-    (void)cpu;
-}
 
 /* ---------------------------------------------------------------- the hardware */
 
@@ -309,13 +270,13 @@ static int send(u32 n, u32 block, u32 blocks)
 /* Let time pass while the timer is set, at most this long. */
 static void pass(u64 most)
 {
-    u64 end = now + most;
+    u64 end = drive_time + most;
 
     while (timer_is_set(&drive.timer) && drive.timer.deadline <= end) {
-        now = MAX(now, drive.timer.deadline);
-        timer_queue_run(&sched_cpus[0].timers, now);
+        drive_time = MAX(drive_time, drive.timer.deadline);
+        timer_queue_run(&sched_cpus[0].timers, drive_time);
     }
-    now = MAX(now, end);
+    drive_time = MAX(drive_time, end);
 }
 
 /* One look of the timer. */
@@ -323,8 +284,8 @@ static void step(void)
 {
     if (!timer_is_set(&drive.timer))
         return;
-    now = MAX(now, drive.timer.deadline);
-    timer_queue_run(&sched_cpus[0].timers, now);
+    drive_time = MAX(drive_time, drive.timer.deadline);
+    timer_queue_run(&sched_cpus[0].timers, drive_time);
 }
 
 static int open_cd(void)
@@ -342,7 +303,6 @@ static int open_cd(void)
 
 static void begin(void)
 {
-    static const struct timer_hardware chip = {program, kick};
     static bool registered;
 
     fake_memory_begin();
@@ -359,7 +319,7 @@ static void begin(void)
     drive.state = DRIVE_WORKS;
     drive.busy = 0;
     if (!registered) {
-        timer_queue_init(&sched_cpus[0].timers, 0, &chip);
+        drive_world_timers();
         drive.ops = &hw_ops;
         strcpy(drive.name, "ide:0");
         drive.is_cd = drive.read_only = true;

@@ -6,6 +6,7 @@
 // sources: hv/storage/drive.c hv/storage/partition.c hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c
 // sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
 // sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/storage/cd_drive.c hv/storage/cd_packet.c
+// sources: tests/unit/drive_world.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,8 +19,8 @@
 
 #include "arch/x86/machine/tsc.h"
 #include "hv/lib/errno.h"
-#include "hv/run/sched.h"
 #include "hv/storage/drive.h"
+#include "tests/unit/drive_world.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
 
@@ -32,48 +33,8 @@
 #define SECOND   1000000ull
 #define NOT_DONE 77
 
-struct sched_cpu sched_cpus[1];
 static struct guest_memory memory;
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
-static u64 now;
-static char said[4000];
-
-u64 drive_now(void)
-{
-    return now;
-}
-
-u64 tsc_from_ns(u64 ns)
-{
-    return ns / 1000;
-}
-
-bool log_limit_pass(struct log_limit *limit, u64 at, u64 interval, u32 burst)
-{
-    (void)limit, (void)at, (void)interval, (void)burst;
-    return true;
-}
-
-void log_line(enum log_level level, const char *format, ...)
-{
-    va_list args;
-    size_t used = strlen(said);
-
-    (void)level;
-    va_start(args, format);
-    vsnprintf(said + used, sizeof(said) - used, format, args);
-    va_end(args);
-}
-
-static void program(u64 deadline)
-{
-    (void)deadline;
-}
-
-static void kick(u32 cpu)
-{
-    (void)cpu;
-}
 
 /* ---------------------------------------------------------------- the hardware */
 
@@ -216,23 +177,21 @@ static u8 *data_of(u32 number)
 /* Let time pass while the timer is set, at most this long. */
 static void pass(u64 most)
 {
-    u64 end = now + most;
+    u64 end = drive_time + most;
 
     while (timer_is_set(&drive.timer) && drive.timer.deadline <= end) {
-        now = MAX(now, drive.timer.deadline);
-        timer_queue_run(&sched_cpus[0].timers, now);
+        drive_time = MAX(drive_time, drive.timer.deadline);
+        timer_queue_run(&sched_cpus[0].timers, drive_time);
     }
-    now = MAX(now, end);
+    drive_time = MAX(drive_time, end);
 }
 
 static void begin(void)
 {
-    static const struct timer_hardware chip = {program, kick};
-
     fake_memory_begin();
     fake_guest_ram_reset(&memory, 64 << 20);
     memory.lock = &vm_lock;
-    timer_queue_init(&sched_cpus[0].timers, 0, &chip);
+    drive_world_timers();
     memset(&hw, 0, sizeof(hw));
     hw.bad = ~0ull;
     hw.at_once = true;
@@ -537,14 +496,14 @@ static void test_clock_behind(void **state)
     pass(SECOND);
     hw.at_once = false;
     send(0, BLOCK_READ, 0, 8);
-    now -= 5;
-    timer_queue_run(&sched_cpus[0].timers, now + 100);
+    drive_time -= 5;
+    timer_queue_run(&sched_cpus[0].timers, drive_time + 100);
     assert_int_equal(hw.resets, 0);
     hw.reset_says = -EINPROGRESS;
     pass(11 * SECOND);
     assert_int_equal(hw.resets, 1);
-    now = drive.reset_since - 5;
-    timer_queue_run(&sched_cpus[0].timers, now + 2000);
+    drive_time = drive.reset_since - 5;
+    timer_queue_run(&sched_cpus[0].timers, drive_time + 2000);
     assert_int_equal(drive.state, DRIVE_RESETTING);
     hw.reset_says = 0;
     pass(3 * SECOND);

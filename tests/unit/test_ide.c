@@ -8,6 +8,7 @@
 // sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
 // sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/storage/cd_drive.c hv/storage/cd_packet.c
 // sources: drivers/ata.c
+// sources: tests/unit/drive_world.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ static void fake_out16_many(u16 port, const void *from, u64 count);
 #define out16_many fake_out16_many
 #include "drivers/ide.c"
 
-#include "hv/run/sched.h"
+#include "tests/unit/drive_world.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
 
@@ -42,54 +43,21 @@ static void fake_out16_many(u16 port, const void *from, u64 count);
 #define SECOND   1000000ull
 #define NOT_DONE 77
 
-struct sched_cpu sched_cpus[1];
 struct host_pci_function host_pci_functions[HOST_PCI_FUNCTIONS];
 u32 host_pci_count;
 const struct drive_ops ide_packet_ops;
 static struct guest_memory memory;
 static struct spinlock vm_lock = SPINLOCK_INIT(RANK_VM);
-static u64 now;
-
-u64 drive_now(void)
-{
-    return now;
-}
-
-u64 tsc_from_ns(u64 ns)
-{
-    return ns / 1000;
-}
 
 void tsc_delay_us(u64 us)
 {
-    now += us;
+    drive_time += us;
 }
 
 u16 host_pci_port_bar(u16 address, unsigned bar)
 {
     (void)address, (void)bar;
     return 0;
-}
-
-bool log_limit_pass(struct log_limit *limit, u64 at, u64 interval, u32 burst)
-{
-    (void)limit, (void)at, (void)interval, (void)burst;
-    return true;
-}
-
-void log_line(enum log_level level, const char *format, ...)
-{
-    (void)level, (void)format;
-}
-
-static void program(u64 deadline)
-{
-    (void)deadline;
-}
-
-static void kick(u32 cpu)
-{
-    (void)cpu;
 }
 
 /* ---------------------------------------------------------------- the channel */
@@ -278,18 +246,17 @@ static bool reads_right(u32 number, u64 sector, u64 sectors)
 static void pass(u64 most)
 {
     struct timer_queue *timers = &sched_cpus[0].timers;
-    u64 end = now + most;
+    u64 end = drive_time + most;
 
     while (timers->first && timers->first->deadline <= end) {
-        now = MAX(now + 1, timers->first->deadline);
-        timer_queue_run(timers, now);
+        drive_time = MAX(drive_time + 1, timers->first->deadline);
+        timer_queue_run(timers, drive_time);
     }
-    now = MAX(now, end);
+    drive_time = MAX(drive_time, end);
 }
 
 static int setup(void **state)
 {
-    static const struct timer_hardware chip = {program, kick};
     static bool started;
     char why[160];
 
@@ -305,7 +272,7 @@ static int setup(void **state)
     }
     if (!started) {
         fake_memory_begin();
-        timer_queue_init(&sched_cpus[0].timers, 0, &chip);
+        drive_world_timers();
         host_ide_start();
         started = true;
     }

@@ -248,6 +248,14 @@ static void insert(u8 unit, struct block_device *medium)
     assert_int_equal(media->ops->insert(media, medium), 0);
 }
 
+/* The disk into unit 1, whose guest has heard of the reset and of the change. */
+static void insert_seen(void)
+{
+    insert(1, &disk);
+    wake_up(1);
+    assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION);
+}
+
 static int eject(u8 unit, bool force)
 {
     struct media *media = &scsi->units[unit].cd.media;
@@ -341,9 +349,7 @@ static void test_failures(void **state)
 static void test_eject_under_reads(void **state)
 {
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0); /* the medium is another one */
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     offer(2, 1, read_first, DATA, 2048);
     offer(3, 1, read_first, DATA, 2048);
@@ -371,9 +377,7 @@ static void test_exchange_under_a_read(void **state)
     struct block_device other = disk;
 
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     assert_int_equal(ask(1, open_tray, 0, 0), SCSI_GOOD);
@@ -403,9 +407,7 @@ static u8 task_answer(u16 n)
 static void test_tasks(void **state)
 {
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     offer(2, 1, read_first, DATA, 2048);
     notify(COMMANDS);
@@ -443,9 +445,7 @@ static void test_exchange_under_an_aborted_read(void **state)
     struct block_device other = disk;
 
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     task(10, VIRTIO_SCSI_T_TMF_ABORT_TASK, 1, 101);
@@ -463,9 +463,7 @@ static void test_exchange_under_an_aborted_read(void **state)
 static void test_reset_forgets(void **state)
 {
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     out(COMMON + VIRTIO_PCI_COMMON_STATUS, 1, 0);
@@ -482,9 +480,7 @@ static void test_reset_forgets(void **state)
 static void test_another_notifies(void **state)
 {
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     slow_end(0, 0);
@@ -498,9 +494,7 @@ static void test_another_notifies(void **state)
 static void test_reset_waits(void **state)
 {
     (void)state;
-    insert(1, &disk);
-    wake_up(1);
-    ask(1, test_unit_ready, 0, 0);
+    insert_seen();
     offer(1, 1, read_first, DATA, 2048);
     notify(COMMANDS);
     task(10, VIRTIO_SCSI_T_TMF_ABORT_TASK_SET, 1, 0);
