@@ -284,8 +284,9 @@ static int windows_map(struct virtio_drive *v)
     return v->common && v->config && v->notify_base ? 0 : -ENOTSUP;
 }
 
-/* In halves, as no register is read in more than 32 bits, of one state of the device (4.1.3.1, 2.4.1). */
 _Static_assert(offsetof(struct virtio_blk_config, capacity) == 0, "what capacity_read reads");
+
+/* In halves, as no register is read in more than 32 bits, of one state of the device (4.1.3.1, 2.4.1). */
 static u64 capacity_read(const struct virtio_drive *v)
 {
     const volatile u32 *halves = (const volatile u32 *)v->config;
