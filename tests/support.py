@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import signal
+import struct
 import subprocess
 import time
 
@@ -73,6 +74,16 @@ def emulate_command(iso, **options):
         for one in value if isinstance(value, list) else [value]:
             command += [option] if one is True else ['%s=%s' % (option, one)]
     return command + [iso]
+
+
+def mbr_image(partitions, content=b''):
+    """A disk with an MBR of these (number, first sector, sectors); content: of the last one."""
+    entries = [bytes(16)] * 4
+    for number, first, sectors in partitions:
+        entries[number - 1] = struct.pack('<B3sB3sII', 0, b'', 0x83, b'', first, sectors)
+    first, sectors = partitions[-1][1:]
+    head = bytes(446) + b''.join(entries) + b'\x55\xaa'
+    return head.ljust(first * 512, b'\0') + content.ljust(sectors * 512, b'\0')
 
 
 class Machine:

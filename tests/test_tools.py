@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from support import BUILD, GUEST, ROOT
+from support import BUILD, GUEST, ROOT, mbr_image
 
 sys.path.insert(0, str(ROOT / 'tools/lib'))
 import bzimage  # noqa: E402
@@ -57,22 +57,44 @@ def test_two_initramfs_have_the_same_bytes(tmp_path):
     assert made[0] == made[1]
 
 
-def test_a_file_that_two_machines_use_is_packed_once(tmp_path):
-    conf = write_conf(tmp_path, '[vm a]\nkernel = k\ninitrd = sub/k\n[vm b]\nkernel = k\n')
-    (tmp_path / 'sub').mkdir()
-    for name in ('k', 'sub/k'):
-        (tmp_path / name).write_bytes(name.encode())
+def modules_of(conf, tmp_path):
+    """(path, name) of each file in the ISO of a configuration."""
     done = mkiso(conf, '-o', tmp_path / 'a.iso')
     assert done.returncode == 0, done.stderr
     out = tmp_path / 'grub.cfg'
     subprocess.run(['xorriso', '-osirrox', 'on', '-indev', tmp_path / 'a.iso', '-extract', '/boot/grub/grub.cfg', out],
                    check=True, capture_output=True)
-    modules = re.findall(r'module2 --nounzip (\S+) (\S+)', out.read_text())
-    assert modules == [('/boot/lintel.conf', 'lintel.conf'), ('/boot/files/k', 'k'), ('/boot/files/1-k', 'sub/k')]
+    return re.findall(r'module2 --nounzip (\S+) (\S+)', out.read_text())
+
+
+def test_a_file_that_two_machines_use_is_packed_once(tmp_path):
+    conf = write_conf(tmp_path, '[vm a]\nkernel = k\ninitrd = sub/k\n[vm b]\nkernel = k\n')
+    (tmp_path / 'sub').mkdir()
+    for name in ('k', 'sub/k'):
+        (tmp_path / name).write_bytes(name.encode())
+    assert modules_of(conf, tmp_path) == [('/boot/lintel.conf', 'lintel.conf'), ('/boot/files/k', 'k'), ('/boot/files/1-k', 'sub/k')]
+
+
+def test_a_file_with_partitions_is_packed_once(tmp_path):
+    """The whole of it, under its own name, whatever is used of it; unless there is a file that is called so."""
+    conf = write_conf(tmp_path, '[vm a]\nkernel = k\ndisk = mbr/part4\ndisk = mbr/part1\ndisk = mbr\ndisk = sub/part1\n')
+    (tmp_path / 'sub').mkdir()
+    for name in ('k', 'sub/part1'):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / 'mbr').write_bytes(mbr_image([(1, 1, 8), (4, 16, 4)]))
+    assert modules_of(conf, tmp_path) == [('/boot/lintel.conf', 'lintel.conf'), ('/boot/files/k', 'k'),
+                                          ('/boot/files/mbr', 'mbr'), ('/boot/files/part1', 'sub/part1')]
 
 
 CONF_MISTAKES = [
-    ('[vm a]\nkernel = k\ndisk = ide:1/part0\n', ':3: vm a: disk = ide:1/part0 is wrong; right would be a file, '),
+    ('[vm a]\nkernel = k\ndisk = ide:1/part0\n', ':3: vm a: disk = ide:1/part0 is wrong; right would be a file or drive'),
+    ('[vm a]\nkernel = k\ndisk = ram:4K/part1\n', ':3: vm a: disk = ram:4K/part1 is wrong; right would be ram:SIZE without a '),
+    ('[vm a]\nkernel = k\ndisk = k/part1\n', ':3: vm a: disk = k/part1 names no partition of k, which has no table; right '
+     'would be k\n'),
+    ('[vm a]\nkernel = k\ndisk = mbr/part3\n', ':3: vm a: disk = mbr/part3 names no partition of mbr; right would be one of '
+     'part1, part4\n'),
+    ('[vm a]\nkernel = k\ndisk = nowhere/part1\n', ':3: vm a: disk nowhere/part1: No such file'),
+    ('[vm a]\nkernel = k\ndisk = k/part0\n', ':3: vm a: disk = k/part0 names no partition of k, which has no table; right would be k\n'),
     ('[vm a]\nkernel = k\nwrite = yes\n', ':3: vm a: write stands above every disk; right would be below'),
     ('[vm a]\nkernel = k\ndisk = ide:1\nwrite = no\nwrite = no\n', ':5: vm a: write was given in line 4 already; '),
     ('[vm a]\nkernel = k\ndisk = k\nwrite = yes\n', ':4: vm a: write is for drives of the machine; right would be to '),
@@ -117,6 +139,7 @@ def test_a_mistake_in_a_configuration_is_a_sentence(text, sentence, tmp_path):
     conf = write_conf(tmp_path, text)
     (tmp_path / 'k').write_bytes(b'k')
     (tmp_path / 'nil').write_bytes(b'')
+    (tmp_path / 'mbr').write_bytes(mbr_image([(1, 1, 8), (4, 16, 4)]))
     (tmp_path / 'vmlinuz').symlink_to(KERNEL)
     done = mkiso(conf, '-o', tmp_path / 'a.iso')
     assert done.returncode == 1

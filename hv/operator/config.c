@@ -9,6 +9,7 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/operator/config_values.h"
+#include "hv/storage/partition.h"
 
 #define ERRORS_SHOWN 64 /* a file that is no text at all must not flood the log */
 #define VALUE_SHOWN  48 /* characters of a bad word that a sentence repeats */
@@ -88,18 +89,26 @@ static void section_defaults(struct parser *p, const char *section)
             config_value_store(p->config, p->vm, &config_keys[i], &value);
 }
 
+static const struct boot_file *file_find(const struct parser *p, struct span name)
+{
+    for (unsigned i = 0; i < p->file_count; i++)
+        if (span_equals(name, p->files[i].name))
+            return &p->files[i];
+    return NULL;
+}
+
 static void file_resolve(struct parser *p, const char *key, const char *name, struct boot_file *file)
 {
+    const struct boot_file *found = file_find(p, span_of(name));
     char list[200] = "";
     unsigned i;
 
-    for (i = 0; i < p->file_count; i++) {
-        if (strcmp(p->files[i].name, name) == 0) {
-            *file = p->files[i];
-            return;
-        }
-        names_append(list, sizeof(list), p->files[i].name);
+    if (found) {
+        *file = *found;
+        return;
     }
+    for (i = 0; i < p->file_count; i++)
+        names_append(list, sizeof(list), p->files[i].name);
     mistake(p, "%s = %.*s is not among the boot files; right would be %s%s", key, SHOWN(span_of(name)),
             list[0] ? "one of " : "a file that a module2 line of grub.cfg loads", list);
 }
@@ -196,6 +205,50 @@ static void drive_check(struct parser *p, const struct vm_disk *disk)
         drive_compare(p, disk, p->vm, other);
 }
 
+/* What a disk may be instead of a partition that its file has not. */
+static void part_mistake(struct parser *p, const struct vm_disk *disk, const struct boot_file *file,
+                         const struct partition_table *table)
+{
+    char list[200] = "", name[16];
+
+    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
+        snprintf(name, sizeof(name), "part%u", i + 1);
+        if (table->partitions[i].sectors)
+            names_append(list, sizeof(list), name);
+    }
+    mistake(p, "disk = %.*s names no partition of %s%s%s; right would be %s%s", SHOWN(span_of(disk->name)),
+            file->name,
+            table->why    ? ", whose table "
+            : table->kind ? ""
+                          : ", which has no table",
+            table->why ? table->why : "", list[0] ? "one of " : file->name, list);
+}
+
+/* Is it a partition of a file? Then that part of it is its file, under its own name. */
+static bool part_resolve(struct parser *p, struct vm_disk *disk)
+{
+    const struct boot_file *file;
+    struct partition_table table;
+    struct partition part = {0};
+    struct span name;
+    u32 number;
+
+    if (file_find(p, span_of(disk->name)) || !config_part_parse(span_of(disk->name), &name, &number))
+        return false;
+    file = file_find(p, name);
+    if (!file)
+        return false;
+    partition_table_of_file(file, &table);
+    if (number <= PARTITIONS_MAX)
+        part = table.partitions[number - 1];
+    if (part.sectors)
+        disk->file = (struct boot_file){disk->name, file->start + part.first * PARTITION_SECTOR,
+                                        part.sectors * PARTITION_SECTOR};
+    else
+        part_mistake(p, disk, file, &table);
+    return true;
+}
+
 static void disk_resolve(struct parser *p, const char *key, struct vm_disk *disk)
 {
     p->line = disk->line;
@@ -203,7 +256,7 @@ static void disk_resolve(struct parser *p, const char *key, struct vm_disk *disk
         cdrom_check(p, disk);
     else if (disk->host)
         drive_check(p, disk);
-    if (disk->host || disk->bytes)
+    if (disk->host || disk->bytes || (strcmp(key, "disk") == 0 && part_resolve(p, disk)))
         return;
     file_resolve(p, key, disk->name, &disk->file);
     if (disk->file.start && !disk->file.size)
@@ -384,6 +437,18 @@ static bool has_disk_above(struct parser *p, const struct config_key *key)
     return disk && !disk->write_line && disk->host;
 }
 
+static const char *what_is_right(const struct config_key *key, struct span text)
+{
+    struct span disk;
+    u32 number;
+    u64 bytes;
+
+    if (strcmp(key->type, "disk") == 0 && config_part_parse(text, &disk, &number) &&
+        config_disk_parse(disk, &bytes) && bytes)
+        return "ram:SIZE without a partition, as a blank disk has no table when it begins";
+    return key->right;
+}
+
 static void assignment(struct parser *p, struct span line)
 {
     struct span text, name = span_trim(span_cut(line, '=', &text));
@@ -410,7 +475,7 @@ static void assignment(struct parser *p, struct span line)
         return;
     if (!config_value_parse(key, text, &value)) {
         mistake(p, "%s = %.*s%s is wrong; right would be %s", key->name, SHOWN(text),
-                text.length > VALUE_SHOWN ? "..." : "", key->right);
+                text.length > VALUE_SHOWN ? "..." : "", what_is_right(key, text));
         return;
     }
     if (!has_disk_above(p, key))

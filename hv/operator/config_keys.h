@@ -24,7 +24,7 @@ CONFIG_KEY("vm", "kernel", file, "", "the name of a bzImage or a PVH ELF file")
 CONFIG_KEY("vm", "kernel.unpack", yes_no, "no", "yes or no") /* tools/mkiso does it; nothing to do at boot */
 CONFIG_KEY("vm", "initrd", file, "", "the name of an initramfs")
 CONFIG_KEY("vm", "cmdline", text, "console=ttyS0", "at most 2047 characters")
-CONFIG_KEY("vm", "disk", disk, "", "a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2")
+CONFIG_KEY("vm", "disk", disk, "", "a file or drive such as ahci:1, its /part2, or ram:SIZE such as ram:64M")
 CONFIG_KEY("vm", "write", disk_write, "", "yes or no, below the disk that it is about") /* of a drive: no */
 CONFIG_KEY("vm", "cdrom", cdrom, "", "a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty")
 CONFIG_KEY("vm", "virtio.console", yes_no, "no", "yes or no") /* beside the UART */

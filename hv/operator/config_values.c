@@ -132,17 +132,32 @@ static bool begins_with(struct span *span, const char *text)
     return true;
 }
 
+/* Of a name with folders the last word is meant. */
+bool config_part_parse(struct span name, struct span *file, u32 *number)
+{
+    size_t slash = name.length;
+    struct span part;
+    u64 n;
+
+    while (slash > 0 && name.at[slash - 1] != '/')
+        slash--;
+    part = (struct span){name.at + slash, name.length - slash};
+    if (slash < 2 || !begins_with(&part, "part") || part.length > 2 || !number_parse(part, &n) ||
+        part.at[0] == '0')
+        return false;
+    *file = (struct span){name.at, slash - 1};
+    *number = (u32)n;
+    return true;
+}
+
 /* "N" or "N/partM": few digits, without a zero in front of others, so that one drive has one name. */
 static bool place_parse(struct span place)
 {
-    struct span part, number = span_cut(place, '/', &part);
+    u32 part;
     u64 n;
 
-    if (number.length > 2 || !number_parse(number, &n) || (number.length > 1 && number.at[0] == '0'))
-        return false;
-    if (number.length == place.length)
-        return true;
-    return begins_with(&part, "part") && part.length <= 2 && number_parse(part, &n) && part.at[0] != '0';
+    config_part_parse(place, &place, &part);
+    return place.length <= 2 && number_parse(place, &n) && (place.length == 1 || place.at[0] != '0');
 }
 
 bool config_is_drive(struct span disk)

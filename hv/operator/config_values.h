@@ -61,6 +61,8 @@ bool config_size_parse(struct span size, u64 *bytes);
 bool config_is_drive(struct span disk);
 /* A file's name, ram:SIZE, or a drive's; *bytes is 0 but for ram:. */
 bool config_disk_parse(struct span disk, u64 *bytes);
+/* "FILE/partM": what stands before it, and M, from 1 on. False: it is no partition's name. */
+bool config_part_parse(struct span name, struct span *file, u32 *number);
 bool config_vm_name_is_right(struct span name);
 
 #endif

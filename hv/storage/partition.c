@@ -5,7 +5,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/string.h"
 
-#define SECTOR 512u
+#define SECTOR PARTITION_SECTOR
 
 struct mbr_entry {
     u8 active, head_first[3], type, head_last[3];
@@ -298,4 +298,26 @@ int partition_table_read(struct partition_source *source, struct partition_table
     if (!error)
         overlaps_drop(table);
     return error;
+}
+
+/* ---------------------------------------------------------------- images in memory */
+
+struct file_source {
+    struct partition_source source;
+    const struct boot_file *file;
+};
+
+static int file_read(struct partition_source *source, u64 number)
+{
+    const struct boot_file *file = container_of(source, struct file_source, source)->file;
+
+    memcpy(source->sector, file->start + number * SECTOR, SECTOR);
+    return 0;
+}
+
+void partition_table_of_file(const struct boot_file *file, struct partition_table *table)
+{
+    struct file_source reader = {{file_read, file->size / SECTOR, {0}}, file};
+
+    partition_table_read(&reader.source, table);
 }

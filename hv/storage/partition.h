@@ -7,9 +7,10 @@
 #ifndef HV_STORAGE_PARTITION_H
 #define HV_STORAGE_PARTITION_H
 
-#include "hv/lib/types.h"
+#include "hv/run/vm_config.h"
 
-#define PARTITIONS_MAX 32 /* part1 to part32 */
+#define PARTITIONS_MAX   32   /* part1 to part32 */
+#define PARTITION_SECTOR 512u /* bytes */
 
 enum partition_table_kind { PARTITIONS_NONE, PARTITIONS_MBR, PARTITIONS_GPT };
 
@@ -27,10 +28,12 @@ struct partition_table {
 struct partition_source {
     int (*read)(struct partition_source *source, u64 number);
     u64 sectors;
-    u8 sector[512];
+    u8 sector[PARTITION_SECTOR];
 };
 
 /* Fills all of table, whose partitions have the numbers that Linux gives them. An error: not readable. */
 int partition_table_read(struct partition_source *source, struct partition_table *table);
+/* That of an image in memory, of its whole sectors. */
+void partition_table_of_file(const struct boot_file *file, struct partition_table *table);
 
 #endif

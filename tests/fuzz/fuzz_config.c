@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Any bytes as lintel.conf: what comes out is either right or told. */
-// sources: hv/operator/config.c hv/operator/config_values.c
+// sources: hv/operator/config.c hv/operator/config_values.c hv/storage/partition.c
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct config config;
 static unsigned sentences;
+static u8 image[4 * 512];
 
 static void hear(const char *sentence)
 {
@@ -33,17 +34,27 @@ static void check(const struct vm_config *vm)
     for (u32 i = 0; i < vm->disk_count; i++)
         if (!vm->disks[i].file.start + !vm->disks[i].bytes + !vm->disks[i].host != 2)
             abort();
+    for (u32 i = 0; i < vm->disk_count; i++) /* a partition of m, whose only one this is */
+        if (strncmp(vm->disks[i].name, "m/part", 6) == 0 &&
+            (vm->disks[i].file.start != image + 2 * 512 || vm->disks[i].file.size != 2 * 512))
+            abort();
     if (vm->memory < 64ull << 20 || vm->memory % PAGE_SIZE || !vm->line)
         abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct boot_file files[] = {{"k", (const u8 *)"k", 1}, {"i", (const u8 *)"i", 1}};
+    static const struct boot_file files[] = {
+        {"k", (const u8 *)"k", 1}, {"i", (const u8 *)"i", 1}, {"m", image, sizeof(image)}};
     u32 i;
 
+    image[446 + 4] = 0x83; /* an MBR with one partition */
+    image[446 + 8] = image[446 + 12] = 2;
+    image[510] = 0x55;
+    image[511] = 0xaa;
+
     sentences = 0;
-    config_parse("lintel.conf", (const char *)data, size, files, 2, &config, hear);
+    config_parse("lintel.conf", (const char *)data, size, files, 3, &config, hear);
     if (config.vm_count > VM_MAX || (config.errors == 0) != (sentences == 0) ||
         (!config.vm_count && !config.errors))
         abort();

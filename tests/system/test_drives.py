@@ -7,7 +7,8 @@ import struct
 import zlib
 
 import pytest
-from support import INIT_REACHED, MONITOR_PROMPT, PROMPT, QUICK, run_in_guest, run_in_monitor, shut_down, to_monitor
+from support import (INIT_REACHED, MONITOR_PROMPT, PROMPT, QUICK, mbr_image, run_in_guest, run_in_monitor, shut_down,
+                     to_monitor)
 from tiny_guests import PAIRS, console_of, guest, judge_tap, wait_for_log
 
 SECTOR = 512
@@ -183,6 +184,18 @@ def drive_guest(drive, **more):
     return {**guest('machine_drive', disk=drive, **more), 'write': 'yes'}
 
 
+# Two have one partition of a packed file, each with what it writes of its own.
+PACKED = ('packed', 'again')
+
+
+def packed_guests():
+    return {'vm ' + name: guest('machine_drive', disk='packed.img/part3') for name in PACKED}
+
+
+def packed_image():
+    return {'packed.img': mbr_image([(1, 1, 3), (3, 5, 1200)], pattern(1200 * SECTOR))}
+
+
 def judge_drives(machine, paths, others=()):
     """VM name -> image; what the guest wrote is in it, and nothing else is changed. Other VMs write nothing."""
     wait_for_log(machine, *('VM %s: has powered itself off' % name for name in (*paths, *others)))
@@ -205,8 +218,8 @@ def pattern_image(tmp_path, name):
 @pytest.mark.parametrize('pair', ['vmx-bochs', 'svm-bochs'])
 def test_the_disk_of_bochs(pair, emulator, tmp_path):
     path = pattern_image(tmp_path, 'disk')
-    vms = {'vm drive': drive_guest('ide:1'), 'vm hole': guest('hole')}
-    judge_drives(emulator(vms, disk=path, **PAIRS[pair]), {'drive': path})
+    vms = {'vm drive': drive_guest('ide:1'), **packed_guests(), 'vm hole': guest('hole')}
+    judge_drives(emulator(vms, files=packed_image(), disk=path, **PAIRS[pair]), {'drive': path}, PACKED)
 
 
 def test_legacy_ide(emulator, tmp_path):
@@ -230,7 +243,7 @@ def test_a_drive_that_stalls(emulator, tmp_path):
              '-blockdev', 'driver=throttle,node-name=s,throttle-group=slow,file=s-file',
              '-device', 'virtio-blk-pci,disable-legacy=on,drive=s']
     vms = {'vm stalled': guest('machine_drive', disk='virtio:0', cmdline='stalls'), 'vm good': drive_guest('virtio:1'),
-           'vm hole': guest('hole')}
-    machine = emulator(vms, qemu_arg=words + virtio('g', good), **PAIRS['svm-qemu'])
-    judge_drives(machine, {'good': good}, ['stalled'])
+           **packed_guests(), 'vm hole': guest('hole')}
+    machine = emulator(vms, files=packed_image(), qemu_arg=words + virtio('g', good), **PAIRS['svm-qemu'])
+    judge_drives(machine, {'good': good}, ['stalled', *PACKED])
     assert 'drive virtio:0: has not answered for 10 s; it is reset' in machine.output

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lintel.conf: the values it gives, and every sentence about a mistake in it. */
-// sources: hv/operator/config.c hv/operator/config_values.c
+// sources: hv/operator/config.c hv/operator/config_values.c hv/storage/partition.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -197,8 +197,9 @@ static void test_sizes(void **state)
 #define VCPUS " is wrong; right would be numbers of vCPUs from 0 to 31 such as 0 or 0-2,5"
 #define NINE  "aaaaaaaaa"
 #define FILES "vmlinuz, initrd.img, empty"
-#define DISK  " is wrong; right would be a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2"
-#define CPUS  " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
+#define DISK \
+    " is wrong; right would be a file or drive such as ahci:1, its /part2, or ram:SIZE such as ram:64M"
+#define CPUS " is wrong; right would be numbers of CPUs from 0 to 63 such as 2 or 0-2,5"
 
 /* One mistake each; text, sentence, VMs that are left. */
 static const struct {
@@ -427,6 +428,71 @@ static void test_disks(void **state)
     assert_int_equal(config.vms[1].disk_count, 1);
 }
 
+/*
+ * A file with an MBR of two partitions, and one that is called as a partition would be: the file's name goes
+ * before.
+ */
+static void test_partitions_of_files(void **state)
+{
+    static u8 image[64 * 512 + 100];
+    const struct boot_file some[] = {
+        {"vmlinuz", (const u8 *)"k", 1}, {"d/a.img", image, sizeof(image)}, {"d/a.img/part3", image, 7}};
+    static const struct {
+        const char *disk, *sentence;
+    } wrong[] = {
+        {"d/a.img/part4", "d/a.img/part4 names no partition of d/a.img; right would be one of part1, part2"},
+        {"d/a.img/part33",
+         "d/a.img/part33 names no partition of d/a.img; right would be one of part1, part2"},
+        {"vmlinuz/part1",
+         "vmlinuz/part1 names no partition of vmlinuz, which has no table; right would be vmlinuz"},
+        {"ram:4K/part1",
+         "ram:4K/part1 is wrong; right would be ram:SIZE without a partition, as a blank disk has no table "
+         "when it begins"},
+        {"d/a.img/part0",
+         "d/a.img/part0 is not among the boot files; right would be one of vmlinuz, d/a.img, "
+         "d/a.img/part3"},
+        {"a.img/part1", "a.img/part1 is not among the boot files; right would be one of vmlinuz, d/a.img, "
+                        "d/a.img/part3"},
+    };
+    const struct vm_disk *disks = config.vms[0].disks;
+    char text[200], expected[300];
+
+    (void)state;
+    image[446 + 4] = image[462 + 4] = 0x83;
+    image[446 + 8] = 3, image[446 + 12] = 5;
+    image[462 + 8] = 60, image[462 + 12] = 4;
+    image[510] = 0x55, image[511] = 0xaa;
+    said_count = 0;
+    snprintf(text, sizeof(text), "%s%s", VM,
+             "disk = d/a.img/part2\ndisk = d/a.img/part1\ndisk = d/a.img\ndisk = d/a.img/part3\n");
+    config_parse("lintel.conf", text, strlen(text), some, 3, &config, hear);
+    assert_int_equal(said_count, 0);
+    assert_ptr_equal(disks[0].file.start, image + 60 * 512);
+    assert_int_equal(disks[0].file.size, 4 * 512);
+    assert_ptr_equal(disks[0].file.name, disks[0].name);
+    assert_string_equal(disks[0].name, "d/a.img/part2");
+    assert_ptr_equal(disks[1].file.start, image + 3 * 512);
+    assert_int_equal(disks[1].file.size, 5 * 512);
+    assert_int_equal(disks[2].file.size, sizeof(image));
+    assert_int_equal(disks[3].file.size, 7);
+    for (u32 i = 0; i < ARRAY_SIZE(wrong); i++) {
+        said_count = 0;
+        snprintf(text, sizeof(text), "%sdisk = %s\n", VM, wrong[i].disk);
+        config_parse("lintel.conf", text, strlen(text), some, 3, &config, hear);
+        snprintf(expected, sizeof(expected), "lintel.conf:3: vm web: disk = %s", wrong[i].sentence);
+        assert_string_equal(said[0], expected);
+        assert_int_equal(config.vm_count, 0);
+    }
+    image[462 + 8] = 61; /* its last sector would be the file's incomplete one */
+    said_count = 0;
+    snprintf(text, sizeof(text), "%sdisk = d/a.img/part2\n", VM);
+    config_parse("lintel.conf", text, strlen(text), some, 3, &config, hear);
+    assert_string_equal(said[0],
+                        "lintel.conf:3: vm web: disk = d/a.img/part2 names no partition of d/a.img, whose "
+                        "table has a partition that does not lie on the drive, which is left out; right "
+                        "would be one of part1");
+}
+
 static void test_cdroms(void **state)
 {
     const struct vm_config *vm = &config.vms[0];
@@ -552,6 +618,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_disks),
+        cmocka_unit_test(test_partitions_of_files),
         cmocka_unit_test(test_drives),
         cmocka_unit_test(test_cdroms),
         cmocka_unit_test(test_others_stay),

@@ -9,6 +9,8 @@ from typing import NamedTuple
 NAME = re.compile(r'[A-Za-z0-9._-]{1,31}$')
 # lintel takes any name without white space; these are the characters that GRUB's command line carries unharmed.
 FILE = re.compile(r'[A-Za-z0-9._/+@:~-]{1,127}$')
+# A partition of a file or drive.
+PART = re.compile(r'(.+)/part([0-9]{1,2})$')
 # Of a drive and its partition; one drive has one name.
 PLACE = re.compile(r'(0|[1-9][0-9]?)(/part[1-9][0-9]?)?$')
 SIZE = re.compile(r'([0-9]{1,12})([KMG]?)$')
@@ -39,7 +41,7 @@ KEYS = [
     Key('vm', 'kernel.unpack', 'yes_no', 'no', 'yes or no'),
     Key('vm', 'initrd', 'file', '', 'the name of an initramfs'),
     Key('vm', 'cmdline', 'text', 'console=ttyS0', 'at most 2047 characters'),
-    Key('vm', 'disk', 'disk', '', 'a file, ram:SIZE such as ram:64M, or a drive such as virtio:1/part2'),
+    Key('vm', 'disk', 'disk', '', 'a file or drive such as ahci:1, its /part2, or ram:SIZE such as ram:64M'),
     Key('vm', 'write', 'disk_write', '', 'yes or no, below the disk that it is about'),
     Key('vm', 'cdrom', 'cdrom', '', 'a file, ram:SIZE such as ram:64M, a drive such as ahci:1, or empty'),
     Key('vm', 'virtio.console', 'yes_no', 'no', 'yes or no'),
@@ -145,6 +147,13 @@ def is_right(key, value):
     if dots:
         return bool(re.match(r'[0-9]{1,12}$', value)) and int(least) <= int(value) <= int(most)
     return bool(checks.get(key.type, lambda word: word in key.type.split('|'))(value))
+
+
+def what_is_right(key, text):
+    part = PART.match(text)
+    if key.type == 'disk' and part and part.group(1).startswith('ram:') and disk_is_right(part.group(1)):
+        return 'ram:SIZE without a partition, as a blank disk has no table when it begins'
+    return key.right
 
 
 def strip_comment(line):
@@ -281,7 +290,7 @@ class Parser:
                                   if not quote else
                                   '"%s" stands behind the closing quote; right would be nothing there' % rest)
         if not is_right(key, text):
-            return self.error('%s = %s is wrong; right would be %s' % (key.name, text, key.right))
+            return self.error('%s = %s is wrong; right would be %s' % (key.name, text, what_is_right(key, text)))
         return text
 
     def line(self, text):
