@@ -48,7 +48,7 @@ static struct {
     struct console *last;             /* where Ctrl-] at the prompt leads back to */
     bool prompting; /* the prompt was asked for; false at boot until the first console comes */
     bool lost;      /* the log wrote over the prompt since it was shown; set without the lock */
-    bool busy;      /* a finished line is at work, and console_prompt follows: no prompt before that */
+    u32 busy;       /* finished lines at work; console_prompt follows each, and no prompt before the last */
     struct line_editor editor;
     void (*run)(const char *line);
 } line = {.lock = SPINLOCK_INIT(RANK_CONSOLE), .devices = LIST_INIT(line.devices)};
@@ -128,7 +128,8 @@ static void focus_set(struct console *console)
     if (!line.prompting)
         text_write("\n-- monitor; `help` lists its commands, Ctrl-] leads back to the console --\n");
     line.prompting = true;
-    prompt_show();
+    if (!line.busy)
+        prompt_show();
 }
 
 /* ---------------------------------------------------------------- devices and guests */
@@ -293,12 +294,13 @@ static bool prompt_input(u8 byte, char *finished)
     if (key == LINE_DONE && line.editor.length && line.run) {
         memcpy(finished, line.editor.text, LINE_MAX + 1);
         line_editor_clear(&line.editor);
-        line.busy = true;
+        line.busy++;
         return true;
     }
     if (key != LINE_OPEN) {
         line_editor_clear(&line.editor);
-        prompt_show();
+        if (!line.busy)
+            prompt_show();
     }
     return false;
 }
@@ -373,8 +375,9 @@ bool console_at_prompt(void)
 void console_prompt(void)
 {
     spinlock_take(&line.lock);
-    line.busy = false;
-    if (!line.focus)
+    if (line.busy)
+        line.busy--;
+    if (!line.focus && !line.busy)
         prompt_show();
     spinlock_release(&line.lock);
 }

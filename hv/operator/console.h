@@ -56,7 +56,10 @@ void console_input(const char *bytes, size_t size);
 void console_focus(struct console *console);
 /* Has the monitor the line? Any CPU; the answer may be old. */
 bool console_at_prompt(void);
-/* A command is done: show the prompt again, if the line is not at a VM's console. */
+/*
+ * A line that the command handler was given is done, or dropped: called once for each. Behind the last of them
+ * shows the prompt again, if the line is not at a VM's console.
+ */
 void console_prompt(void);
 /*
  * The log writes over the prompt / has done so: show what is lost of it again. Any CPU; the first takes no

@@ -403,11 +403,13 @@ static void line_queue(const char *text)
     if (room)
         string_copy(waiting.lines[waiting.head++ % LINES_WAITING], text, LINE_MAX + 1);
     spinlock_release(&waiting.lock);
-    if (room)
+    if (room) {
         sched_work_queue(&lines_work);
-    else
-        console_printf("\"%s\" is dropped: %u lines wait already; right would be to wait for the prompt.\n",
-                       text, LINES_WAITING);
+        return;
+    }
+    console_printf("\"%s\" is dropped: %u lines wait already; right would be to wait for the prompt.\n", text,
+                   LINES_WAITING);
+    console_prompt();
 }
 
 /* ---------------------------------------------------------------- the end of VMs */

@@ -21,7 +21,7 @@
 static char shown[3 * CONSOLE_RING];
 static size_t shown_size;
 static char commands[16][128];
-static unsigned command_count, told_web, told_db;
+static unsigned command_count, at_work, told_web, told_db;
 static struct console *web, *db;
 static bool memory_short;
 
@@ -61,6 +61,13 @@ static void say(struct console *console, const char *text)
 static void command(const char *text)
 {
     strcpy(commands[command_count++], text);
+    at_work++;
+}
+
+static void commands_end(void)
+{
+    for (; at_work; at_work--)
+        console_prompt();
 }
 
 static void hear(void *context)
@@ -72,6 +79,7 @@ static void hear(void *context)
 static int setup(void **state)
 {
     (void)state;
+    commands_end();
     console_focus(NULL);
     type("\x03");
     shown_size = 0;
@@ -254,6 +262,8 @@ static void test_editor(void **state)
     expect("helo\b \bp\b \b\b \blp me\b \b\b \byou\b \b\b \b\b \b\b \b\b \b\b \b\b \b\b \bvm\r\n");
     type("\x7f\x15\x17"); /* nothing to erase */
     expect("");
+    commands_end();
+    shown_size = 0;
     type("x\x03");
     expect("x^C\r\nlintel> ");
     type("\r\n\n"); /* CR LF is one end, the LF behind it another; empty lines run nothing */
@@ -370,6 +380,22 @@ static void test_no_prompt_before_the_answer(void **state)
     expect("lintel> st");
 }
 
+/* Lines typed ahead, an empty one among them: answers only, and the prompt behind the last. */
+static void test_one_prompt_behind_lines_typed_ahead(void **state)
+{
+    (void)state;
+    type("vm list\r\rhelp\r");
+    expect("vm list\r\n\r\nhelp\r\n");
+    console_focus(NULL);
+    console_prompt();
+    console_prompt_lost();
+    console_prompt_again();
+    console_printf("answer\n");
+    expect("answer\r\n");
+    console_prompt();
+    expect("lintel> ");
+}
+
 /* Lines of the log decide what a run was worth: no guest may print one, whole or in pieces, at any column. */
 static void test_forged_log(void **state)
 {
@@ -412,6 +438,7 @@ int main(void)
         cmocka_unit_test_setup(test_prompt_keeps_line, setup),
         cmocka_unit_test_setup(test_prompt_comes_back, setup),
         cmocka_unit_test_setup(test_no_prompt_before_the_answer, setup),
+        cmocka_unit_test_setup(test_one_prompt_behind_lines_typed_ahead, setup),
         cmocka_unit_test_setup(test_forged_log, setup),
     };
 

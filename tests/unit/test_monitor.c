@@ -485,7 +485,7 @@ static void test_queue(void **state)
     for (i = 0; i < 9; i++)
         queue(i < 8 ? "vm start db" : "vm stop web");
     assert_string_equal(
-        said, "\"vm stop web\" is dropped: 8 lines wait already; right would be to wait for the prompt.\n");
+        said, "\"vm stop web\" is dropped: 8 lines wait already; right would be to wait for the prompt.\n> ");
     assert_string_equal(happened, "");
     work_run();
     assert_string_equal(happened, "start db;start db;start db;start db;start db;start db;start db;start db;");
