@@ -23,14 +23,14 @@ def cpu_seconds(machine):
     return {name: float(seconds) for name, seconds in ROW.findall(run_in_monitor(machine, 'vm list'))}
 
 
-def spent(machine, total):
-    """CPU time by VM from now on, until all of them have used `total` seconds."""
+def spent(machine, total, each=0):
+    """CPU time by VM from now on, until all of them have used `total` seconds, and each of them `each`."""
     before, give_up = cpu_seconds(machine), time.monotonic() + 120 * SCALE
     while True:
         time.sleep(0.5)
         now = cpu_seconds(machine)
         used = {name: now[name] - before[name] for name in now}
-        if sum(used.values()) > total:
+        if sum(used.values()) > total and min(used.values()) >= each:
             return used
         assert time.monotonic() < give_up, used
 
@@ -104,7 +104,8 @@ def test_they_come_and_go(emulator, options):
             run_in_monitor(machine, 'vm start ' + name)
         else:
             run_in_monitor(machine, 'vm reset ' + name)
-    assert all(seconds > 0 for seconds in spent(machine, 2).values())
+    # An emulator's CPU may itself wait for one of the machine's while all others run: what counts is that all come on.
+    assert set(spent(machine, 2, each=0.1)) == set(names)
     assert shut_down(machine) == 0
 
 
