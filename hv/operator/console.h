@@ -57,8 +57,8 @@ void console_focus(struct console *console);
 /* Has the monitor the line? Any CPU; the answer may be old. */
 bool console_at_prompt(void);
 /*
- * A line that the command handler was given is done, or dropped: called once for each. Behind the last of them
- * shows the prompt again, if the line is not at a VM's console.
+ * A line that the command handler was given is done, or dropped: called once for each. Behind the last of
+ * them shows the prompt again, if the line is not at a VM's console.
  */
 void console_prompt(void);
 /*
