@@ -510,9 +510,10 @@ static int medium_eject(struct media *media, bool force)
     if (!error)
         drive_follow(unit);
     spinlock_release(lock_of(unit->scsi));
-    if (!error && !unit->drive)
-        medium_drop(before);
-    return error;
+    if (error || unit->drive)
+        return error ? error : -EINPROGRESS;
+    medium_drop(before);
+    return 0;
 }
 
 static void medium_describe(struct media *media, char *text, size_t size)
@@ -545,7 +546,7 @@ static int medium_open(struct virtio_scsi_unit *unit, const struct vm_disk *cdro
     int used = snprintf(why, size, "lintel.conf:%u: cdrom = %s: ", cdrom->line, cdrom->name), error = 0;
 
     if (cdrom->host) {
-        unit->user.tell = drive_tells;
+        unit->user = (struct cd_user){&unit->cd.media, drive_tells};
         error = cd_drive_open(cdrom->name, owner, &unit->drive, why + used, size - (size_t)used);
         *medium = !error && unit->drive->sectors ? unit->drive : NULL;
         return error;

@@ -171,6 +171,9 @@ void media_eject_command(struct vm *vm, char *const *more)
         console_printf("VM %s: %s is locked by the guest, which finds an eject request now; with --force its "
                        "medium goes at once.\n",
                        vm->name, media->name);
+    else if (error == -EINPROGRESS)
+        console_printf("VM %s: %s was told to open its tray; the log says when it has.\n", vm->name,
+                       media->name);
     else
         console_printf("VM %s: %s is empty now.\n", vm->name, media->name);
 }

@@ -10,6 +10,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/log.h"
 #include "hv/storage/drive.h"
+#include "hv/storage/media.h"
 
 #define CD_LOCK        BIT(7) /* beside the wishes: the tray is to be locked or freed */
 #define TRIES          3      /* behind the first; QEMU's drive says twice that its medium is new */
@@ -175,20 +176,23 @@ static void lock_ended(struct cd_drive *cd, const struct drive_slot *slot)
         cd->is_locked = !cd->is_locked; /* as it was before */
 }
 
+/* What lies in it now the check behind it finds, of which there is one at once. */
 static void tray_ended(struct drive *drive, const struct drive_slot *slot)
 {
     struct cd_drive *cd = &drive->cd;
 
+    if (cd->wishes & CD_WISH_TRAY) /* the other way already */
+        return;
     if (may_try_again(cd, slot->status)) {
         cd->wishes |= CD_WISH_TRAY;
         return;
     }
     if (!slot->status)
         cd->is_open = cd->open_wanted;
-    else
-        log_warning("drive %s: its tray can't be %s", drive->name, cd->open_wanted ? "opened" : "closed");
-    if (!cd->open_wanted)
-        medium_doubt(cd);
+    if (drive_may_say(drive))
+        log_line(slot->status ? LOG_WARNING : LOG_INFO,
+                 slot->status ? "drive %s: its tray can't be %s" : "drive %s: its tray has been %s",
+                 drive->name, cd->open_wanted ? "opened" : "closed");
 }
 
 /*
@@ -256,19 +260,34 @@ void cd_lost(struct drive *drive)
 
 /* ---------------------------------------------------------------- the user */
 
+/* It moved, and does not any more. */
+static bool has_moved(const struct cd_drive *cd)
+{
+    return cd->is_moving && !((cd->wishes | cd->sent) & CD_WISH_TRAY);
+}
+
+bool cd_has_news(const struct cd_drive *cd)
+{
+    return cd->user && (cd->news || has_moved(cd));
+}
+
 void cd_tell(struct drive *drive)
 {
     struct cd_drive *cd = &drive->cd;
 
     spinlock_take(&drive->lock);
-    while (cd->user && cd->news && !cd->telling) {
+    while (cd_has_news(cd) && !cd->telling) {
         struct cd_user *user = cd->user;
         u32 news = cd->news | (cd->is_open ? CD_NEWS_OPEN : 0);
+        bool moved = has_moved(cd);
 
         cd->news = 0;
+        cd->is_moving &= !moved;
         cd->telling = true;
         spinlock_release(&drive->lock);
         user->tell(user, news);
+        if (moved)
+            media_unblock(user->media);
         spinlock_take(&drive->lock);
         cd->telling = false;
     }
@@ -312,13 +331,19 @@ bool cd_drive_take(struct block_device *device)
     return taken;
 }
 
+/* One block for as long as it moves, however often it was told to: the others are taken back. */
 void cd_drive_move_tray(struct block_device *device, bool open)
 {
     struct drive *drive = drive_of(device);
     struct cd_drive *cd = &drive->cd;
+    struct media *media = cd->user->media;
+    bool blocked;
 
+    media_block(media, NULL);
     spinlock_take(&drive->lock);
+    blocked = cd->is_moving || drive->state == DRIVE_LOST;
     if (drive->state != DRIVE_LOST) {
+        cd->is_moving = true;
         medium_lose(cd, CD_EMPTY);
         cd->news &= ~(u32)CD_NEWS_GONE;
         cd->open_wanted = open;
@@ -328,6 +353,8 @@ void cd_drive_move_tray(struct block_device *device, bool open)
         drive_go_on(drive);
     }
     spinlock_release(&drive->lock);
+    if (blocked)
+        media_unblock(media);
 }
 
 void cd_drive_lock_tray(struct block_device *device, bool lock)
@@ -374,7 +401,7 @@ void cd_close(struct drive *drive)
 
     spinlock_take(&drive->lock);
     cd->user = NULL;
-    cd->lock = cd->taken = false;
+    cd->lock = cd->taken = cd->is_moving = false;
     checks = cd->checks || (cd->news & CD_NEWS_CHECKED);
     cd->checks = false;
     cd->news = 0;

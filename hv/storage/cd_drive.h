@@ -22,7 +22,10 @@ enum cd_news {
     CD_NEWS_OPEN = 16,        /* the tray is open */
 };
 
+struct media;
+
 struct cd_user {
+    struct media *media; /* which is not checked while the tray moves, and at once behind that */
     /* Any CPU, no lock held; never two at once of a drive. */
     void (*tell)(struct cd_user *user, u32 news);
 };
@@ -43,7 +46,10 @@ void cd_drive_listen(struct block_device *device, struct cd_user *user);
 bool cd_drive_check(struct block_device *device);
 /* The medium is the user's from here on; device->sectors is set. False: it has gone again. */
 bool cd_drive_take(struct block_device *device);
-/* Open the tray, even a locked one, or close it. What lies in it has gone, without being told. */
+/*
+ * Open the tray, even a locked one, or close it: the log tells the end. What lies in it has gone, without
+ * being told.
+ */
 void cd_drive_move_tray(struct block_device *device, bool open);
 /* Does the button of the drive only ask, while there is a medium? */
 void cd_drive_lock_tray(struct block_device *device, bool lock);
@@ -76,6 +82,7 @@ struct cd_drive {
     bool no_events;   /* the drive does not know GET EVENT STATUS NOTIFICATION */
     bool open_wanted; /* CD_WISH_TRAY */
     bool is_open;
+    bool is_moving; /* the tray, for which the user's media are blocked */
     bool lock, is_locked;
     bool taken;   /* the user knows this medium, and may read it */
     bool checks;  /* the user waits for CD_NEWS_CHECKED */
@@ -97,6 +104,8 @@ void cd_ended(struct drive *drive, const struct drive_slot *slot);
 void cd_read_begin(struct drive_slot *slot);
 /* ... and could not be: what becomes of its status. */
 int cd_read_failed(struct drive *drive, int status);
+/* Is there anything to be told, and somebody to hear it? */
+bool cd_has_news(const struct cd_drive *cd);
 /* These two with no lock held. */
 void cd_tell(struct drive *drive);
 /* Its user is gone when it returns, and was told the end of its check. */

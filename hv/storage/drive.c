@@ -146,7 +146,7 @@ static void slot_start(struct drive *drive, struct drive_slot *slot)
     drive->ops->start(drive, (unsigned)(slot - drive->slots));
 }
 
-static bool may_say(struct drive *drive)
+bool drive_may_say(struct drive *drive)
 {
     return log_limit_pass(&drive->log_limit, drive_now(), tsc_from_us(TIMEOUT_US), SAID_AT_MOST);
 }
@@ -155,7 +155,7 @@ static void complain(struct drive *drive, const struct drive_slot *slot)
 {
     static const char *const verbs[] = {"reading", "writing", "flushing", "discarding"};
 
-    if (may_say(drive))
+    if (drive_may_say(drive))
         log_warning("drive %s: %s failed at sector %llu", drive->name, verbs[slot->operation],
                     (unsigned long long)slot->sector);
 }
@@ -404,7 +404,7 @@ static void look(struct drive *drive)
     drive->ops->poll(drive);
     for (u32 i = 0; i < drive->slot_count; i++)
         late |= is_late(&drive->slots[i]);
-    if (late && may_say(drive))
+    if (late && drive_may_say(drive))
         log_warning("drive %s: has not answered for %u s; it is reset", drive->name, TIMEOUT_US / 1000000);
     if (late || drive->failed)
         take_back(drive);
@@ -416,7 +416,7 @@ static u64 next_look(const struct drive *drive)
 {
     u64 now = drive_now(), quiet = passed_since(drive->quiet_since) / POLL_QUARTER;
 
-    if (!list_empty(&drive->ended) || (drive->cd.news && drive->cd.user))
+    if (!list_empty(&drive->ended) || cd_has_news(&drive->cd))
         return now;
     if (drive->state == DRIVE_RESETTING)
         return now + tsc_from_us(POLL_MOST);

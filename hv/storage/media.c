@@ -289,7 +289,8 @@ static void unblock(struct media *media)
 
 void media_block(struct media *media, struct media_wait *wait)
 {
-    wait->mask = 0;
+    if (wait)
+        wait->mask = 0;
     spinlock_take(&all.lock);
     block(media, wait);
     media_act(media);

@@ -42,7 +42,10 @@ struct media_ops {
     void (*describe)(struct media *media, char *text, size_t size);
     /* Put a medium in, which is the drive's from now on. -EBUSY: there is one in it; -EPERM: hands do it. */
     int (*insert)(struct media *media, struct block_device *medium);
-    /* Take it out. -ENOENT: there is none; -EAGAIN: it is locked in, and the user was asked for it. */
+    /*
+     * Take it out. -ENOENT: there is none; -EAGAIN: it is locked in, and the user was asked for it;
+     * -EINPROGRESS: the tray is on its way, and the log will tell how that ended.
+     */
     int (*eject)(struct media *media, bool force);
 };
 
@@ -124,7 +127,10 @@ int media_set_poll(struct media *media, s64 ms);
 /* With which it is polled now; 0: not at all. */
 u32 media_interval(const struct media *media);
 
-/* No poll begins until the unblock; when wait->done is called, none runs either. Nests. */
+/*
+ * No check begins until the unblock; when wait->done is called, none runs either. wait NULL: one that runs
+ * does no harm. Nests.
+ */
 void media_block(struct media *media, struct media_wait *wait);
 /* The last one checks at once. One too many: a warning, once. */
 void media_unblock(struct media *media);

@@ -3,11 +3,10 @@
  * CD drives of the machine: a made-up drive that takes packets as QEMU's does, whose media come and go under
  * the user's reads, with the core for drives around it. Time is the test's own; a tick is a microsecond.
  */
-// sources: hv/storage/cd_drive.c hv/storage/cd_packet.c hv/storage/drive.c hv/storage/partition.c
-// sources: hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c hv/memory/frame.c hv/memory/memory.c
-// sources: hv/memory/guest_map.c arch/x86/machine/percpu.c tests/unit/fake_memory.c
-// sources: tests/unit/fake_guest_ram.c
-// sources: tests/unit/drive_world.c
+// sources: hv/storage/media.c hv/lib/string.c hv/storage/cd_drive.c hv/storage/cd_packet.c
+// sources: hv/storage/drive.c hv/storage/partition.c hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c
+// sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
+// sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c tests/unit/drive_world.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +20,7 @@
 #include "arch/x86/machine/tsc.h"
 #include "hv/lib/errno.h"
 #include "hv/storage/drive.h"
+#include "hv/storage/media.h"
 #include "tests/unit/drive_world.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
@@ -53,6 +53,7 @@ static struct {
     bool asleep;      /* it does not answer */
     int reset_says;
     unsigned packets, events, readies, capacities, moves, senses, locks, resets;
+    unsigned events_before_move; /* the last one */
 } hw;
 
 static struct drive drive;
@@ -113,6 +114,7 @@ static int hw_events(u8 *data)
 static int hw_tray(u8 what)
 {
     hw.moves++;
+    hw.events_before_move = hw.events;
     assert_true(what == 2 || what == 3);
     if (what == 2 && hw.locked)
         return -ENOTSUP;
@@ -202,6 +204,7 @@ static void exchange(u32 blocks)
 
 static struct {
     struct cd_user user;
+    struct media media;
     u32 medium; /* that it believes to be there; 0: none */
     unsigned gone, came, eject, checked;
     bool open;
@@ -224,6 +227,25 @@ static void tell(struct cd_user *user, u32 news)
     me.eject += !!(news & CD_NEWS_EJECT_WANTED);
     me.checked += !!(news & CD_NEWS_CHECKED);
     me.open = news & CD_NEWS_OPEN;
+    if (news & CD_NEWS_CHECKED)
+        media_checked(&me.media, 0);
+}
+
+static void check_events(struct media *media, u32 clearing)
+{
+    (void)media, (void)clearing;
+    if (!cd_drive_check(cd))
+        media_checked(&me.media, 0);
+}
+
+static u64 clock_read(void)
+{
+    return 0;
+}
+
+static void alarm_set(u64 ms)
+{
+    (void)ms;
 }
 
 static struct read {
@@ -290,13 +312,18 @@ static void step(void)
 
 static int open_cd(void)
 {
+    static const struct media_ops ops = {.check_events = check_events};
+    static const struct media_host host = {clock_read, alarm_set};
     int error;
 
-    me.user.tell = tell;
     error = cd_drive_open("ide:0", OWNER, &cd, why, sizeof(why));
     if (error)
         return error;
     me.medium = cd->sectors ? hw.sized : 0;
+    media_start(&host);
+    me.user = (struct cd_user){&me.media, tell};
+    me.media = (struct media){.ops = &ops, .supported = MEDIA_EVENTS};
+    media_add(&me.media); /* whose first check ends at once, as nobody listens yet */
     cd_drive_listen(cd, &me.user);
     return 0;
 }
@@ -357,7 +384,7 @@ static void check(void)
 {
     unsigned before = me.checked;
 
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     assert_int_equal(me.checked, before); /* never within the call */
     pass(SECOND);
     assert_int_equal(me.checked, before + 1);
@@ -504,7 +531,7 @@ static void test_exchange_under_a_read(void **state)
         hw.asleep = true;
         step();
         if (with_check)
-            assert_true(cd_drive_check(cd));
+            media_flush(&me.media, 0);
         exchange(BLOCKS);
         hw.attention = with_check ? 0 : 3; /* with the check alone to tell of it */
         hw.asleep = false;
@@ -561,15 +588,54 @@ static void test_eject_under_a_check(void **state)
 {
     (void)state;
     begin();
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     cd_drive_move_tray(cd, true);
     me.medium = 0;
     pass(SECOND);
     assert_int_equal(me.came + me.gone, 0);
-    assert_int_equal(me.checked, 1);
+    assert_int_equal(me.checked, 2); /* and the one behind it */
     check();
     assert_int_equal(me.came + me.gone, 0);
     assert_true(me.open);
+    assert_non_null(strstr(said, "drive ide:0: its tray has been opened"));
+    end();
+}
+
+/* No check begins while the tray moves, to and fro; one does at once behind it, and finds what lies there. */
+static void test_no_check_while_the_tray_moves(void **state)
+{
+    (void)state;
+    begin();
+    hw.asleep = true;
+    cd_drive_move_tray(cd, true);
+    me.medium = 0;
+    step();
+    assert_int_equal(hw.packets, 1);
+    cd_drive_move_tray(cd, false);
+    cd_drive_move_tray(cd, true);
+    cd_drive_move_tray(cd, false);
+    exchange(30);
+    for (u32 i = 0; i < 3; i++)
+        media_flush(&me.media, 0);
+    hw.asleep = false;
+    pass(SECOND);
+    assert_int_equal(hw.events_before_move, 0);
+    assert_in_range(hw.moves, 1, 2); /* the first one may meet the news of the exchange */
+    assert_false(hw.open);
+    assert_int_equal(hw.events, 1);
+    assert_int_equal(me.checked, 1);
+    assert_int_equal(me.came, 1);
+    assert_int_equal(me.gone, 0);
+    assert_int_equal(cd->sectors, 30 * 4);
+    /* One that can't be moved is found out at once, too. */
+    hw.refuses[0x1b] = -EIO;
+    cd_drive_move_tray(cd, true);
+    me.medium = 0;
+    pass(SECOND);
+    assert_non_null(strstr(said, "drive ide:0: its tray can't be opened"));
+    assert_int_equal(me.came, 2);
+    assert_int_equal(me.medium, hw.medium);
+    check(); /* nothing blocks any more */
     end();
 }
 
@@ -579,7 +645,7 @@ static void test_silence(void **state)
     begin();
     hw.asleep = true;
     assert_int_equal(send(0, 0, 100), -EINPROGRESS);
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     pass(11 * SECOND);
     assert_int_equal(reads[0].status, -EIO);
     assert_int_equal(hw.resets, 1);
@@ -590,13 +656,13 @@ static void test_silence(void **state)
     assert_int_equal(me.came, 1);
     /* That it was silent when it was asked for events does not mean that it does not know the command. */
     hw.asleep = true;
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     pass(11 * SECOND);
     hw.asleep = false;
     pass(SECOND);
     assert_int_equal(me.checked, 2);
     hw.events = hw.readies = 0;
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     pass(SECOND);
     assert_int_equal(me.checked, 3);
     assert_int_equal(hw.events, 1);
@@ -604,7 +670,7 @@ static void test_silence(void **state)
     /* One that can't even be reset. */
     hw.asleep = true;
     hw.reset_says = -EINPROGRESS;
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     assert_int_equal(send(0, 0, 1), -EINPROGRESS);
     pass(60 * SECOND);
     assert_int_equal(me.checked, 4);
@@ -613,9 +679,10 @@ static void test_silence(void **state)
     assert_int_not_equal(reads[0].status, 0);
     assert_false(cd_drive_check(cd));
     assert_int_equal(send(0, 0, 1), -EIO);
-    cd_drive_move_tray(cd, true);
+    cd_drive_move_tray(cd, true); /* which blocks nothing */
     cd_drive_lock_tray(cd, true);
     assert_false(timer_is_set(&drive.timer));
+    assert_int_equal(me.media.blocks, 0);
     end();
 }
 
@@ -625,7 +692,7 @@ static void test_silent(void **state)
     (void)state;
     begin();
     hw.asleep = true;
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     pass(100 * SECOND);
     assert_int_equal(drive.state, DRIVE_LOST);
     assert_in_range(hw.resets, 2, 5);
@@ -694,7 +761,7 @@ static void test_close(void **state)
 {
     (void)state;
     begin();
-    assert_true(cd_drive_check(cd));
+    media_flush(&me.media, 0);
     exchange(30);
     end();
     assert_int_equal(me.checked, 1);
@@ -717,7 +784,7 @@ static void act(u32 what)
     switch (what) {
     case 0: exchange(next_random() % 4 ? 1 + next_random() % 300 : 0); break;
     case 1: hw.open = !hw.locked && !hw.open; break;
-    case 2: cd_drive_check(cd); break;
+    case 2: media_flush(&me.media, 0); break;
     case 3: cd_drive_lock_tray(cd, next_random() & 1); break;
     case 4: hw.event_eject = true; break;
     case 5:
@@ -773,6 +840,7 @@ int main(void)
         cmocka_unit_test(test_exchange_under_a_read),
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_eject_under_a_check),
+        cmocka_unit_test(test_no_check_while_the_tray_moves),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_silent),
         cmocka_unit_test(test_endless_attentions),

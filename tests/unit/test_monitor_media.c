@@ -111,7 +111,7 @@ static int eject(struct media *media, bool force)
         return -EAGAIN;
     inside = NULL;
     media_notify(media, MEDIA_CHANGE);
-    return 0;
+    return by_hand ? -EINPROGRESS : 0;
 }
 
 static u64 clock_read(void)
@@ -220,6 +220,11 @@ static void test_eject(void **state)
     assert_string_equal(say(media_eject_command, &web, cd0, force), "VM web: cd0 is empty now.\n");
     assert_true(forced);
     assert_null(inside);
+    inside = &other;
+    by_hand = true;
+    assert_string_equal(say(media_eject_command, &web, cd0, force),
+                        "VM web: cd0 was told to open its tray; the log says when it has.\n");
+    by_hand = false;
 }
 
 static void test_poll(void **state)

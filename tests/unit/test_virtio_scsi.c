@@ -634,7 +634,7 @@ static void test_drive_tray(void **state)
     ask(1, lock, 0, 0);
     ask(1, lock, 0, 0);
     assert_int_equal(fake_cd_drive.locks, 3);
-    assert_int_equal(eject(1, true), 0);
+    assert_int_equal(eject(1, true), -EINPROGRESS);
     assert_true(fake_cd_drive.open);
     assert_int_equal(slow.closed, 0); /* the drive stays */
     virtio_scsi_reset(scsi);
