@@ -13,6 +13,7 @@
 #include "hv/lib/errno.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
+#include "hv/run/memory_wait.h"
 
 /* BAR 0, a page for each kind of use, so that a kernel may map them apart. */
 #define BAR_SIZE    0x4000u
@@ -80,12 +81,17 @@ static void interrupt(struct virtio *virtio, u16 vector, u8 reason)
     line_update(virtio);
 }
 
+static void tell(struct virtio *virtio, const char *what, const char *why)
+{
+    if (log_limit_pass(&virtio->log_limit, device_now(), FAILURES_TOLD_IN_MS * tsc_khz, FAILURES_TOLD))
+        log_warning("VM %s: %s %s %s", virtio->pci.machine->vm->name, virtio->name, what, why);
+}
+
 static void stop(struct virtio *virtio, const char *what, const char *why)
 {
     if (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
         return;
-    if (log_limit_pass(&virtio->log_limit, device_now(), FAILURES_TOLD_IN_MS * tsc_khz, FAILURES_TOLD))
-        log_warning("VM %s: %s %s %s", virtio->pci.machine->vm->name, virtio->name, what, why);
+    tell(virtio, what, why);
     virtio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     interrupt(virtio, virtio->config_vector, VIRTIO_PCI_ISR_CONFIG);
 }
@@ -98,6 +104,19 @@ void virtio_fail(struct virtio *virtio, const char *why)
 void virtio_break(struct virtio *virtio, const char *why)
 {
     stop(virtio, "waits for a reset:", why);
+}
+
+/* What was there once is there, unless the guest has given it away. */
+void virtio_fail_write(struct virtio *virtio, int error, const char *why)
+{
+    virtio_fail(virtio,
+                error == -ENOMEM ? "gave away what it had offered, and the machine has no memory left" : why);
+}
+
+void virtio_tell_no_memory(struct virtio *virtio)
+{
+    tell(virtio, "answers with an error:",
+         "the VM is promised no memory for what it reads or writes, and the machine has none left");
 }
 
 void virtio_config_changed(struct virtio *virtio)
@@ -117,49 +136,104 @@ bool virtio_is_usable(const struct virtio *virtio, unsigned queue)
            pci_is_master(&virtio->pci);
 }
 
+/* May this byte be written? Also if no RAM can ever be there, which the write will tell. */
+static bool is_there(struct virtio *virtio, gpa_t gpa)
+{
+    if (likely(guest_memory_provide(memory_of(virtio), gpa) != -ENOMEM))
+        return true;
+    virtio->lacks_memory = true;
+    virtio->lacking = gpa;
+    virtio_work_want(virtio);
+    return false;
+}
+
+/* Of no more bytes than a page has. */
+static bool are_there(struct virtio *virtio, gpa_t gpa, u64 bytes)
+{
+    return is_there(virtio, gpa) && is_there(virtio, gpa + bytes - 1);
+}
+
+static bool answer_is_there(struct virtio *virtio, const struct virtq_chain *chain)
+{
+    const struct guest_segment *first = chain->buffers + chain->readable;
+    bool is_last = virtio->ops->answer_is_last;
+    u64 left = virtio->ops->answer_bytes, part;
+
+    for (u32 i = 0; i < chain->writable && left; i++, left -= part) {
+        const struct guest_segment *buffer = &first[is_last ? chain->writable - 1u - i : i];
+
+        part = MIN(buffer->bytes, left);
+        if (part && !are_there(virtio, buffer->gpa + (is_last ? buffer->bytes - part : 0), part))
+            return false;
+    }
+    return true;
+}
+
 bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain)
 {
     struct virtq *virtq = &virtio->queues[queue];
-    const char *why = "has a ring where no RAM is";
+    const char *why;
     bool more = true;
     int taken = 0;
 
-    if (!virtio_is_usable(virtio, queue))
+    if (!virtio_is_usable(virtio, queue) || !are_there(virtio, virtq->used, virtq_used_bytes(virtq)))
         return false;
     while (taken == 0 && more) {
         taken = virtq_take(virtq, memory_of(virtio), chain, &why);
-        if (taken == 0 && virtq_listen(virtq, memory_of(virtio), &more))
-            taken = -EFAULT;
+        if (taken != 0)
+            break;
+        taken = virtq_listen(virtq, memory_of(virtio), &more);
+        why = "has a ring where no RAM is";
     }
     if (taken < 0)
-        virtio_fail(virtio, why);
-    return taken > 0;
+        virtio_fail_write(virtio, taken, why);
+    if (taken <= 0 || answer_is_there(virtio, chain))
+        return taken > 0;
+    virtq_leave(virtq);
+    return false;
 }
 
 void virtio_show(struct virtio *virtio, unsigned queue)
 {
     struct virtq *virtq = &virtio->queues[queue];
     bool wanted;
+    int error = virtq_show(virtq, memory_of(virtio), &wanted);
 
-    if (virtq_show(virtq, memory_of(virtio), &wanted))
-        virtio_fail(virtio, "has a ring where no RAM is");
+    if (error)
+        virtio_fail_write(virtio, error, "has a ring where no RAM is");
     else if (wanted)
         interrupt(virtio, virtq->vector, ISR_QUEUE);
 }
 
-void virtio_work_want(struct virtio_worker *worker)
+/* ---------------------------------------------------------------- turns of a vCPU */
+
+void virtio_work_want(struct virtio *virtio)
 {
-    worker->work = true;
-    if (worker->vcpu)
-        vcpu_wake(worker->vcpu, REQUEST_DEVICE);
+    virtio->worker.work = true;
+    if (virtio->worker.vcpu)
+        vcpu_wake(virtio->worker.vcpu, REQUEST_DEVICE);
+}
+
+void virtio_turn_end(struct virtio *virtio, struct vcpu *vcpu)
+{
+    bool waits = virtio->lacks_memory;
+    gpa_t gpa = virtio->lacking;
+
+    virtio->lacks_memory = false;
+    spinlock_release(&virtio->pci.lock);
+    if (waits)
+        memory_wait(vcpu, gpa, virtio->name);
 }
 
 static void notify(struct virtio *virtio, struct vcpu *vcpu, u32 offset)
 {
     u32 queue = offset / NOTIFY_STEP;
 
-    if (queue < virtio->ops->queue_count && virtio_is_usable(virtio, queue))
-        virtio->ops->notify(virtio, vcpu, queue);
+    if (queue >= virtio->ops->queue_count || !virtio_is_usable(virtio, queue))
+        return;
+    WRITE_ONCE(virtio->worker.vcpu, vcpu);
+    virtio->ops->notify(virtio, queue);
+    virtio->lacks_memory = false; /* the turn finds out by itself */
 }
 
 static void queue_enable(struct virtio *virtio, struct virtq *queue)
@@ -187,7 +261,8 @@ static void registers_reset(struct virtio *virtio)
     virtio->config_vector = VIRTIO_MSI_NO_VECTOR;
     virtio->queue_select = 0;
     virtio->status = virtio->isr = virtio->generation = 0;
-    virtio->resetting = false;
+    virtio->resetting = virtio->lacks_memory = false;
+    virtio->lacking = 0;
     for (u32 i = 0; i < virtio->ops->queue_count; i++)
         virtio->queues[i] = (struct virtq){.size = VIRTQ_SIZE_MAX, .vector = VIRTIO_MSI_NO_VECTOR};
     line_update(virtio);
@@ -480,6 +555,7 @@ void virtio_power_on(struct virtio *virtio)
     msix_reset(&virtio->msix);
     pci_device_reset(&virtio->pci);
     registers_reset(virtio);
+    virtio->worker = (struct virtio_worker){0};
 }
 
 void virtio_init(struct virtio *virtio, struct machine *m, unsigned slot, const struct virtio_ops *ops)

@@ -29,8 +29,11 @@ struct virtio_ops {
     u16 class;       /* PCI's */
     u64 features;    /* offered beside those of the transport, by bit */
     u32 queue_count; /* at most VIRTIO_QUEUES_MAX */
-    /* The driver, on this vCPU, has put chains into a queue, which may be used. */
-    void (*notify)(struct virtio *virtio, struct vcpu *vcpu, unsigned queue);
+    /* Of what is written, what must find memory, or the driver could never be told: see virtio_take. */
+    u32 answer_bytes;
+    bool answer_is_last; /* it is the last bytes, not the first ones */
+    /* The driver has put chains into a queue, which may be used. */
+    void (*notify)(struct virtio *virtio, unsigned queue);
     /*
      * The driver is about to read the device configuration, or has written to it; the device's lock held.
      * NULL: it does not change, or is read only.
@@ -54,6 +57,9 @@ struct virtio {
     u8 status, isr, generation; /* the last: of the device configuration */
     bool resetting;             /* the driver wants a reset, and something still goes on */
     struct virtq queues[VIRTIO_QUEUES_MAX];
+    struct virtio_worker worker;
+    bool lacks_memory; /* the machine had none to be written to ... */
+    gpa_t lacking;     /* ... here */
     struct log_limit log_limit;
 };
 
@@ -66,7 +72,12 @@ void virtio_reset_end(struct virtio *virtio);
 
 /* May chains be taken from the queue and its memory be written? */
 bool virtio_is_usable(const struct virtio *virtio, unsigned queue);
-/* Take the next chain; false: there is none (a notification tells of the next), or it waits for a reset. */
+/*
+ * Take the next chain; false: there is none (a notification tells of the next), it waits for a reset, or the
+ * machine has no memory where the used ring and the answer go. Then the chain is left where it is, and the
+ * vCPU of the next turn waits for memory, as if it had touched that page itself. So who has taken a chain can
+ * give it back.
+ */
 bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain);
 /* Show what was given back, and interrupt the driver if it wants that. */
 void virtio_show(struct virtio *virtio, unsigned queue);
@@ -76,14 +87,20 @@ void virtio_config_changed(struct virtio *virtio);
 void virtio_fail(struct virtio *virtio, const char *why);
 /* The device itself can't go on: "`why`"; else as virtio_fail. */
 void virtio_break(struct virtio *virtio, const char *why);
+/* A write to what was there at virtio_take has failed: as virtio_fail; -ENOMEM has a sentence of its own. */
+void virtio_fail_write(struct virtio *virtio, int error, const char *why);
+/* A request ends with an error, as the machine had no memory for what it moves: say so, now and then. */
+void virtio_tell_no_memory(struct virtio *virtio);
 
 /* Something is left to do: REQUEST_DEVICE for its vCPU. Any CPU, the device's lock held. */
-void virtio_work_want(struct virtio_worker *worker);
+void virtio_work_want(struct virtio *virtio);
 /* Is it this vCPU that has something to do? Without a lock; the answer may be old. */
-static inline bool virtio_work_is_for(const struct virtio_worker *worker, const struct vcpu *vcpu)
+static inline bool virtio_work_is_for(const struct virtio *virtio, const struct vcpu *vcpu)
 {
-    return READ_ONCE(worker->work) && READ_ONCE(worker->vcpu) == vcpu;
+    return READ_ONCE(virtio->worker.work) && READ_ONCE(virtio->worker.vcpu) == vcpu;
 }
+/* That has had its turn: release the device's lock; it waits for memory if the device lacks some. */
+void virtio_turn_end(struct virtio *virtio, struct vcpu *vcpu);
 
 static inline bool virtio_has(const struct virtio *virtio, unsigned feature)
 {

@@ -50,8 +50,10 @@ static struct spinlock *lock_of(struct virtio_balloon *balloon)
 
 static void chain_give(struct virtio_balloon *balloon, unsigned queue, u16 head)
 {
-    if (virtq_give(&balloon->virtio.queues[queue], memory_of(balloon), head, 0))
-        virtio_fail(&balloon->virtio, "has a used ring where no RAM is");
+    int error = virtq_give(&balloon->virtio.queues[queue], memory_of(balloon), head, 0);
+
+    if (error)
+        virtio_fail_write(&balloon->virtio, error, "has a used ring where no RAM is");
     else
         virtio_show(&balloon->virtio, queue);
 }
@@ -108,7 +110,7 @@ static bool pfns_get(struct virtio_balloon *balloon)
         balloon->held = false;
         chain_give(balloon, balloon->queue, balloon->chain.head);
     }
-    virtio_work_want(&balloon->worker);
+    virtio_work_want(&balloon->virtio);
     return false;
 }
 
@@ -149,7 +151,7 @@ static void rate_update(struct virtio_balloon *balloon)
 static void pages_end(struct virtio_balloon *balloon)
 {
     rate_update(balloon);
-    virtio_work_want(&balloon->worker); /* of this chain, of the next one, or nothing */
+    virtio_work_want(&balloon->virtio); /* of this chain, of the next one, or nothing */
     if (!pages_are_usable(balloon))
         return;
     if (balloon->pfn_next == balloon->pfn_count && !balloon->bytes) {
@@ -221,14 +223,14 @@ static bool driver_reset(struct virtio *virtio)
 
 void virtio_balloon_work(struct virtio_balloon *balloon, struct vcpu *vcpu)
 {
-    if (!virtio_work_is_for(&balloon->worker, vcpu))
+    if (!virtio_work_is_for(&balloon->virtio, vcpu))
         return;
     spinlock_take(lock_of(balloon));
     if (balloon->moving) { /* another vCPU is at it, and will see that there is more */
         spinlock_release(lock_of(balloon));
         return;
     }
-    balloon->worker.work = false;
+    balloon->virtio.worker.work = false;
     statistics_serve(balloon);
     balloon->moving = pfns_get(balloon);
     if (balloon->moving) {
@@ -241,16 +243,13 @@ void virtio_balloon_work(struct virtio_balloon *balloon, struct vcpu *vcpu)
         else
             pages_end(balloon);
     }
-    spinlock_release(lock_of(balloon));
+    virtio_turn_end(&balloon->virtio, vcpu);
 }
 
-static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
+static void notified(struct virtio *virtio, unsigned queue)
 {
-    struct virtio_balloon *balloon = balloon_of(virtio);
-
     (void)queue;
-    WRITE_ONCE(balloon->worker.vcpu, vcpu);
-    virtio_work_want(&balloon->worker);
+    virtio_work_want(virtio);
 }
 
 /* ---------------------------------------------------------------- registers and the operator */
@@ -281,7 +280,7 @@ bool virtio_balloon_ask(struct virtio_balloon *balloon)
     if (told) {
         virtio_config_changed(&balloon->virtio);
         balloon->statistics_wanted = true;
-        virtio_work_want(&balloon->worker);
+        virtio_work_want(&balloon->virtio);
     }
     spinlock_release(lock_of(balloon));
     return told;
@@ -319,7 +318,6 @@ void virtio_balloon_reset(struct virtio_balloon *balloon)
 {
     spinlock_take(lock_of(balloon));
     driver_forget(balloon);
-    balloon->worker = (struct virtio_worker){0};
     balloon->queue = 0;
     balloon->bytes = 0;
     balloon->left = (struct buffers){0};

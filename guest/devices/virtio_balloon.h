@@ -16,7 +16,6 @@
 struct virtio_balloon {
     struct virtio virtio;
     struct virtio_balloon_config config;
-    struct virtio_worker worker;
     /* Pages are moved without the lock, by one vCPU at a time; nobody else touches what follows meanwhile. */
     bool moving;
     bool held; /* a chain of page numbers was taken and is not given back yet */

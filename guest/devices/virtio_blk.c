@@ -62,11 +62,17 @@ static void slot_end(struct virtio_blk_slot *slot, int error)
     struct virtio_blk *blk = slot->blk;
     u8 status = status_of(error);
     u32 bytes = error && slot->data ? 0 : (u32)slot->data + 1;
+    int failed = guest_memory_write(memory_of(blk), slot->status, &status, sizeof(status));
 
-    if (guest_memory_write(memory_of(blk), slot->status, &status, sizeof(status)))
-        virtio_fail(&blk->virtio, "gave a request's status a place where no RAM is");
-    else if (virtq_give(&blk->virtio.queues[QUEUE], memory_of(blk), slot->chain.head, bytes))
-        virtio_fail(&blk->virtio, "has a used ring where no RAM is");
+    if (error == -ENOMEM)
+        virtio_tell_no_memory(&blk->virtio);
+    if (failed) {
+        virtio_fail_write(&blk->virtio, failed, "gave a request's status a place where no RAM is");
+        return;
+    }
+    failed = virtq_give(&blk->virtio.queues[QUEUE], memory_of(blk), slot->chain.head, bytes);
+    if (failed)
+        virtio_fail_write(&blk->virtio, failed, "has a used ring where no RAM is");
 }
 
 static int submit(struct virtio_blk_slot *slot, enum block_operation operation, u64 sector, u64 sectors,
@@ -186,7 +192,7 @@ static void serve(struct virtio_blk *blk)
         return;
     virtio_show(&blk->virtio, QUEUE);
     if (more)
-        virtio_work_want(&blk->worker);
+        virtio_work_want(&blk->virtio);
 }
 
 /* The drive is done with it; the guest is told by virtio_blk_work. */
@@ -201,7 +207,7 @@ static void slot_done(struct block_request *request, int status)
     blk->in_progress--;
     if (blk->in_progress == 0)
         virtio_reset_end(&blk->virtio);
-    virtio_work_want(&blk->worker);
+    virtio_work_want(&blk->virtio);
     spinlock_release(lock_of(blk));
 }
 
@@ -221,30 +227,27 @@ static void ends_tell(struct virtio_blk *blk, bool usable)
 /* An exit or the beginning of a turn: tell what has ended, begin what is new. */
 static void carry_on(struct virtio_blk *blk)
 {
-    if (blk->worker.work)
+    if (blk->virtio.worker.work)
         ends_tell(blk, virtio_is_usable(&blk->virtio, QUEUE));
-    blk->worker.work = false;
+    blk->virtio.worker.work = false;
     if (virtio_is_usable(&blk->virtio, QUEUE))
         serve(blk);
 }
 
 void virtio_blk_work(struct virtio_blk *blk, struct vcpu *vcpu)
 {
-    if (!virtio_work_is_for(&blk->worker, vcpu))
+    if (!virtio_work_is_for(&blk->virtio, vcpu))
         return;
     spinlock_take(lock_of(blk));
     carry_on(blk);
-    spinlock_release(lock_of(blk));
+    virtio_turn_end(&blk->virtio, vcpu);
 }
 
 /* What another vCPU was asked to carry on is this one's now. */
-static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
+static void notified(struct virtio *virtio, unsigned queue)
 {
-    struct virtio_blk *blk = blk_of(virtio);
-
     (void)queue;
-    WRITE_ONCE(blk->worker.vcpu, vcpu);
-    carry_on(blk);
+    carry_on(blk_of(virtio));
 }
 
 /* What has ended, and was not told, is nobody's any more. */
@@ -264,6 +267,8 @@ static const struct virtio_ops blk_ops = {
     .features = BIT(VIRTIO_BLK_F_SIZE_MAX) | BIT(VIRTIO_BLK_F_SEG_MAX) | BIT(VIRTIO_BLK_F_BLK_SIZE) |
                 BIT(VIRTIO_BLK_F_FLUSH),
     .queue_count = 1,
+    .answer_bytes = 1, /* the status */
+    .answer_is_last = true,
     .notify = notified,
     .reset = driver_reset,
 };
@@ -320,7 +325,6 @@ void virtio_blk_reset(struct virtio_blk *blk)
     block_abort(blk->disk);
     spinlock_take(lock_of(blk));
     ends_tell(blk, false);
-    blk->worker.work = false;
     virtio_power_on(&blk->virtio);
     spinlock_release(lock_of(blk));
 }

@@ -29,7 +29,6 @@ struct virtio_blk {
     struct block_device *disk;
     struct virtio_blk_config config;
     char name[VIRTIO_BLK_ID_BYTES]; /* "disk0" */
-    struct virtio_worker worker;
     u32 in_progress;                /* slots, at the block_device */
     struct virtio_blk_slot slots[]; /* disk->depth */
 };

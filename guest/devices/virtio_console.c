@@ -65,9 +65,11 @@ static bool chain_hold(struct virtio_console *console, unsigned queue, struct vi
 static void chain_end(struct virtio_console *console, unsigned queue, struct virtio_console_chain *held,
                       u32 written)
 {
+    int error = virtq_give(&console->virtio.queues[queue], memory_of(console), held->chain.head, written);
+
     held->held = false;
-    if (virtq_give(&console->virtio.queues[queue], memory_of(console), held->chain.head, written))
-        virtio_fail(&console->virtio, "has a used ring where no RAM is");
+    if (error)
+        virtio_fail_write(&console->virtio, error, "has a used ring where no RAM is");
 }
 
 /* ---------------------------------------------------------------- both ways */
@@ -95,7 +97,7 @@ static bool piece_receive(struct virtio_console *console)
     struct virtio_console_chain *receiving = &console->receiving;
     u32 bytes = 0;
     u8 typed[PIECE_BYTES];
-    int byte = 0;
+    int byte = 0, error;
 
     if (!console_guest_readable(end_of(console), CONSOLE_VIRTIO) ||
         !chain_hold(console, QUEUE_RECEIVE, receiving))
@@ -111,8 +113,9 @@ static bool piece_receive(struct virtio_console *console)
     }
     if (!bytes) /* the UART was faster; the room stays for what comes next */
         return false;
-    if (buffers_fill(&receiving->left, memory_of(console), typed, bytes))
-        virtio_fail(&console->virtio, "has room for typed bytes where no RAM is");
+    error = buffers_fill(&receiving->left, memory_of(console), typed, bytes);
+    if (error)
+        virtio_fail_write(&console->virtio, error, "has room for typed bytes where no RAM is");
     else
         chain_end(console, QUEUE_RECEIVE, receiving, bytes);
     return true;
@@ -139,26 +142,25 @@ static void serve(struct virtio_console *console)
     if (is_usable(console, QUEUE_RECEIVE))
         virtio_show(&console->virtio, QUEUE_RECEIVE);
     if (more)
-        virtio_work_want(&console->worker);
+        virtio_work_want(&console->virtio);
 }
 
 void virtio_console_work(struct virtio_console *console, struct vcpu *vcpu)
 {
-    if (!virtio_work_is_for(&console->worker, vcpu))
+    if (!virtio_work_is_for(&console->virtio, vcpu))
         return;
     spinlock_take(lock_of(console));
-    console->worker.work = false;
+    console->virtio.worker.work = false;
     serve(console);
-    spinlock_release(lock_of(console));
+    virtio_turn_end(&console->virtio, vcpu);
 }
 
-static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
+static void notified(struct virtio *virtio, unsigned queue)
 {
     struct virtio_console *console = console_of(virtio);
 
     (void)queue;
-    WRITE_ONCE(console->worker.vcpu, vcpu);
-    console->worker.work = false;
+    console->virtio.worker.work = false;
     serve(console);
 }
 
@@ -168,7 +170,7 @@ static void input_ready(void *context)
     struct virtio_console *console = context;
 
     spinlock_take(lock_of(console));
-    virtio_work_want(&console->worker);
+    virtio_work_want(&console->virtio);
     spinlock_release(lock_of(console));
 }
 
@@ -187,6 +189,7 @@ static const struct virtio_ops console_ops = {
     .type = VIRTIO_ID_CONSOLE,
     .class = CLASS_COMMUNICATION,
     .queue_count = QUEUES,
+    .answer_bytes = PIECE_BYTES,
     .notify = notified,
     .reset = driver_reset,
 };
@@ -209,7 +212,6 @@ void virtio_console_reset(struct virtio_console *console)
 {
     spinlock_take(lock_of(console));
     driver_reset(&console->virtio);
-    console->worker = (struct virtio_worker){0};
     virtio_power_on(&console->virtio);
     spinlock_release(lock_of(console));
 }

@@ -22,7 +22,6 @@ struct virtio_console_chain {
 struct virtio_console {
     struct virtio virtio;
     struct virtio_console_config config; /* of no use without the features that go with it */
-    struct virtio_worker worker;
     struct virtio_console_chain sending, receiving;
 };
 

@@ -45,6 +45,11 @@ static gpa_t avail_event(const struct virtq *queue)
     return queue->used + offsetof(struct vring_used, ring) + sizeof(struct vring_used_elem) * queue->size;
 }
 
+u32 virtq_used_bytes(const struct virtq *queue)
+{
+    return (u32)(avail_event(queue) + sizeof(__virtio16) - queue->used);
+}
+
 /* ---------------------------------------------------------------- chains */
 
 /* A table of descriptors that is being walked: the queue's own, or one that an indirect descriptor names. */

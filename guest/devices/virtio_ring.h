@@ -35,6 +35,13 @@ struct virtq_chain {
  * queue is in no RAM), and the queue can't be used any more.
  */
 int virtq_take(struct virtq *queue, struct guest_memory *memory, struct virtq_chain *chain, const char **why);
+/* The chain that was taken last is the next one again. */
+static inline void virtq_leave(struct virtq *queue)
+{
+    queue->next--;
+}
+/* Of the used ring, all that is ever written. At most 4 KiB. */
+u32 virtq_used_bytes(const struct virtq *queue);
 /* Give a chain back, `bytes` of it written; virtq_show lets the driver see it. -EFAULT, -ENOMEM. */
 int virtq_give(struct virtq *queue, struct guest_memory *memory, u16 head, u32 bytes);
 /* Show what was given. *interrupt: the driver wants one for it. -EFAULT, -ENOMEM. */

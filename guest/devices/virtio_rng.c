@@ -51,18 +51,22 @@ static void chain_fill(struct virtio_rng *rng)
     struct virtio *virtio = &rng->virtio;
     const struct buffers in = {rng->chain.buffers + rng->chain.readable, rng->chain.writable};
     u64 words[CHAIN_WORDS], room = buffers_bytes(&in), bytes;
+    int error;
 
     if (rng->chain.readable || !room) {
         virtio_fail(virtio, "offered a buffer to be read, or no room, for random numbers");
         return;
     }
     bytes = words_get(words, MIN(room, sizeof(words)));
-    if (!bytes)
+    if (!bytes) {
         virtio_break(virtio, "the CPU's generator delivers nothing any more");
-    else if (buffers_fill(&in, memory_of(rng), words, bytes))
-        virtio_fail(virtio, "wants random numbers where no RAM is");
-    else if (virtq_give(&virtio->queues[QUEUE], memory_of(rng), rng->chain.head, (u32)bytes))
-        virtio_fail(virtio, "has a used ring where no RAM is");
+        return;
+    }
+    error = buffers_fill(&in, memory_of(rng), words, bytes);
+    if (!error)
+        error = virtq_give(&virtio->queues[QUEUE], memory_of(rng), rng->chain.head, (u32)bytes);
+    if (error)
+        virtio_fail_write(virtio, error, "wants random numbers, or has a used ring, where no RAM is");
 }
 
 static void serve(struct virtio_rng *rng)
@@ -77,26 +81,23 @@ static void serve(struct virtio_rng *rng)
         return;
     virtio_show(&rng->virtio, QUEUE);
     if (chains == SHARE_CHAINS)
-        virtio_work_want(&rng->worker);
+        virtio_work_want(&rng->virtio);
 }
 
 void virtio_rng_work(struct virtio_rng *rng, struct vcpu *vcpu)
 {
-    if (!virtio_work_is_for(&rng->worker, vcpu))
+    if (!virtio_work_is_for(&rng->virtio, vcpu))
         return;
     spinlock_take(lock_of(rng));
-    rng->worker.work = false;
+    rng->virtio.worker.work = false;
     serve(rng);
-    spinlock_release(lock_of(rng));
+    virtio_turn_end(&rng->virtio, vcpu);
 }
 
-static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
+static void notified(struct virtio *virtio, unsigned queue)
 {
-    struct virtio_rng *rng = rng_of(virtio);
-
     (void)queue;
-    WRITE_ONCE(rng->worker.vcpu, vcpu);
-    serve(rng);
+    serve(rng_of(virtio));
 }
 
 /* Nothing ever goes on behind an exit. */
@@ -110,6 +111,7 @@ static const struct virtio_ops rng_ops = {
     .type = VIRTIO_ID_RNG,
     .class = CLASS_RANDOM,
     .queue_count = 1,
+    .answer_bytes = CHAIN_WORDS * sizeof(u64),
     .notify = notified,
     .reset = driver_reset,
 };
@@ -134,7 +136,6 @@ int virtio_rng_create(struct machine *m, unsigned slot, struct virtio_rng **rng)
 void virtio_rng_reset(struct virtio_rng *rng)
 {
     spinlock_take(lock_of(rng));
-    rng->worker = (struct virtio_worker){0};
     memset(&rng->chain, 0, sizeof(rng->chain));
     virtio_power_on(&rng->virtio);
     spinlock_release(lock_of(rng));

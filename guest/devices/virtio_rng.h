@@ -10,7 +10,6 @@
 
 struct virtio_rng {
     struct virtio virtio;
-    struct virtio_worker worker;
     struct virtq_chain chain; /* that is being filled; only under the lock */
 };
 

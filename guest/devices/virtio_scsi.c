@@ -66,11 +66,15 @@ static void chain_end(struct virtio_scsi *scsi, unsigned queue, struct virtq_cha
                       const void *response, u64 bytes, u64 data)
 {
     struct buffers in = writable(chain);
+    int error = buffers_bytes(&in) < bytes ? -EFAULT : buffers_fill(&in, memory_of(scsi), response, bytes);
 
-    if (buffers_bytes(&in) < bytes || buffers_fill(&in, memory_of(scsi), response, bytes))
-        virtio_fail(&scsi->virtio, "gave a response no place, or one where no RAM is");
-    else if (virtq_give(&scsi->virtio.queues[queue], memory_of(scsi), chain->head, (u32)(bytes + data)))
-        virtio_fail(&scsi->virtio, "has a used ring where no RAM is");
+    if (error) {
+        virtio_fail_write(&scsi->virtio, error, "gave a response no place, or one where no RAM is");
+        return;
+    }
+    error = virtq_give(&scsi->virtio.queues[queue], memory_of(scsi), chain->head, (u32)(bytes + data));
+    if (error)
+        virtio_fail_write(&scsi->virtio, error, "has a used ring where no RAM is");
 }
 
 /* ---------------------------------------------------------------- commands */
@@ -94,6 +98,8 @@ static void slot_read_end(struct virtio_scsi_slot *slot, int error)
 {
     struct scsi_command *command = &slot->command;
 
+    if (error == -ENOMEM)
+        virtio_tell_no_memory(&slot->scsi->virtio);
     if (slot->abort) { /* its answer has no sense data, which must be left to the next command */
         slot_end(slot, VIRTIO_SCSI_S_ABORTED, 0);
         return;
@@ -157,8 +163,11 @@ static void slot_answer(struct virtio_scsi_slot *slot)
 {
     u64 bytes = MIN(slot->command.bytes, slot->room);
     struct buffers data = {slot->data, data_find(slot, sizeof(struct virtio_scsi_cmd_resp), bytes)};
+    int error = buffers_fill(&data, memory_of(slot->scsi), slot->command.data, bytes);
 
-    if (buffers_fill(&data, memory_of(slot->scsi), slot->command.data, bytes))
+    if (error == -ENOMEM)
+        virtio_tell_no_memory(&slot->scsi->virtio);
+    if (error)
         slot_end(slot, VIRTIO_SCSI_S_FAILURE, 0);
     else
         slot_end(slot, VIRTIO_SCSI_S_OK, bytes);
@@ -324,7 +333,7 @@ static void serve_control(struct virtio_scsi *scsi)
         return;
     virtio_show(&scsi->virtio, QUEUE_CONTROL);
     if (requests == SHARE_REQUESTS)
-        virtio_work_want(&scsi->worker);
+        virtio_work_want(&scsi->virtio);
 }
 
 static void serve_commands(struct virtio_scsi *scsi)
@@ -345,7 +354,7 @@ static void serve_commands(struct virtio_scsi *scsi)
         return;
     virtio_show(&scsi->virtio, QUEUE_COMMANDS);
     if (more)
-        virtio_work_want(&scsi->worker);
+        virtio_work_want(&scsi->virtio);
 }
 
 /* The medium is done with it; the guest is told by virtio_scsi_work. */
@@ -361,7 +370,7 @@ static void slot_done(struct block_request *request, int status)
     scsi->in_progress--;
     if (scsi->in_progress == 0)
         virtio_reset_end(&scsi->virtio);
-    virtio_work_want(&scsi->worker);
+    virtio_work_want(&scsi->virtio);
     spinlock_release(lock_of(scsi));
 }
 
@@ -385,7 +394,7 @@ static void ends_tell(struct virtio_scsi *scsi, bool usable)
 /* An exit or the beginning of a turn: tell what has ended, begin what is left. */
 static void carry_on(struct virtio_scsi *scsi)
 {
-    scsi->worker.work = false;
+    scsi->virtio.worker.work = false;
     ends_tell(scsi, virtio_is_usable(&scsi->virtio, QUEUE_COMMANDS));
     if (virtio_is_usable(&scsi->virtio, QUEUE_CONTROL))
         serve_control(scsi);
@@ -395,20 +404,19 @@ static void carry_on(struct virtio_scsi *scsi)
 
 void virtio_scsi_work(struct virtio_scsi *scsi, struct vcpu *vcpu)
 {
-    if (!virtio_work_is_for(&scsi->worker, vcpu))
+    if (!virtio_work_is_for(&scsi->virtio, vcpu))
         return;
     spinlock_take(lock_of(scsi));
     carry_on(scsi);
-    spinlock_release(lock_of(scsi));
+    virtio_turn_end(&scsi->virtio, vcpu);
 }
 
 /* What another vCPU was asked to carry on is this one's now. */
-static void notified(struct virtio *virtio, struct vcpu *vcpu, unsigned queue)
+static void notified(struct virtio *virtio, unsigned queue)
 {
     struct virtio_scsi *scsi = scsi_of(virtio);
 
-    WRITE_ONCE(scsi->worker.vcpu, vcpu);
-    if (scsi->worker.work)
+    if (scsi->virtio.worker.work)
         carry_on(scsi);
     else if (queue == QUEUE_CONTROL)
         serve_control(scsi);
@@ -429,6 +437,7 @@ static const struct virtio_ops scsi_ops = {
     .type = VIRTIO_ID_SCSI,
     .class = CLASS_SCSI,
     .queue_count = QUEUES,
+    .answer_bytes = sizeof(struct virtio_scsi_cmd_resp),
     .notify = notified,
     .reset = driver_reset,
 };
@@ -646,7 +655,6 @@ void virtio_scsi_reset(struct virtio_scsi *scsi)
             block_abort(device_of(&scsi->units[i]));
     spinlock_take(lock_of(scsi));
     ends_tell(scsi, false);
-    scsi->worker.work = false;
     virtio_power_on(&scsi->virtio);
     for (u32 i = 0; i < scsi->unit_count; i++)
         unit_reset(&scsi->units[i]);

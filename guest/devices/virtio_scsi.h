@@ -46,7 +46,6 @@ struct virtio_scsi_unit {
 struct virtio_scsi {
     struct virtio virtio;
     struct virtio_scsi_config config;
-    struct virtio_worker worker;
     u32 in_progress;            /* slots, of all drives */
     bool answering;             /* a task management function waits until what it aborts has ended */
     struct virtq_chain control; /* its chain */

@@ -491,7 +491,7 @@ void policy_msr_write(struct vcpu *vcpu, struct vmexit *x)
     if (error >= 0)
         vcpu_skip(vcpu, x);
     else if (error == -ENOMEM)
-        memory_wait(vcpu, vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX]);
+        memory_wait(vcpu, vcpu->regs.gpr[RDX] << 32 | (u32)vcpu->regs.gpr[RAX], NULL);
     else
         refuse(vcpu, "writes");
 }

@@ -421,6 +421,13 @@ static int writable_at(struct guest_memory *memory, gpa_t gpa, void **at)
     return 0;
 }
 
+int guest_memory_provide(struct guest_memory *memory, gpa_t gpa)
+{
+    void *at;
+
+    return writable_at(memory, gpa, &at);
+}
+
 static u64 bytes_in_page(gpa_t gpa, u64 bytes)
 {
     return MIN(bytes, PAGE_SIZE - (gpa & ~PAGE_MASK));

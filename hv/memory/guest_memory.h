@@ -139,6 +139,8 @@ int guest_memory_give(struct guest_memory *memory, gpa_t gpa, u64 most);
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes);
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
     __attribute__((nonnull));
+/* Give the frame that a write at gpa needs, if it is missing. 0, -EFAULT, -ENOMEM, likewise. */
+int guest_memory_provide(struct guest_memory *memory, gpa_t gpa);
 /*
  * The same by who is no part of an exit (hv/run/vm_flush.h), to the guest or from it: each page under the
  * VM's lock; what is missing is given either way. Any CPU; no lock from RANK_VM on held. guest_copy.c

@@ -257,7 +257,7 @@ static int operand_give(const struct emulation *e, const struct operand *operand
         if (operand->bytes[i] == 0 || guest_memory_at(memory, gpa) ||
             guest_memory_fault(memory, gpa) != -ENOMEM)
             continue;
-        memory_wait(e->vcpu, gpa);
+        memory_wait(e->vcpu, gpa, NULL);
         return -EAGAIN;
     }
     return 0;

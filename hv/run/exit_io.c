@@ -135,7 +135,7 @@ static __attribute__((noinline)) void fault_special(struct vcpu *vcpu, const str
     if (err == -ENXIO)
         access_hole(vcpu, x);
     else if (err)
-        memory_wait(vcpu, x->fault.gpa);
+        memory_wait(vcpu, x->fault.gpa, NULL);
 }
 
 void exit_nested_fault(struct vcpu *vcpu, struct vmexit *x)

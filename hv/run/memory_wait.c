@@ -49,14 +49,15 @@ static void row_join(struct vcpu *vcpu)
     list_add_before(at, &vcpu->memory_wait.node);
 }
 
-static void tell(struct vcpu *vcpu, gpa_t gpa)
+static void tell(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
     struct vm *vm = vcpu->vm;
 
     if (log_limit_pass(&vm->wait_limit, sched_now(), TOLD_IN_MS * tsc_khz, TOLD_AT_MOST))
-        log_warning("VM %s: waits for memory: vCPU %u touched gpa %#llx, beyond what the VM is promised, and "
-                    "the machine has none left; `balloon` shows who could give some",
-                    vm->name, vcpu->index, (unsigned long long)gpa);
+        log_warning("VM %s: waits for memory: vCPU %u%s%s touched gpa %#llx, beyond what the VM is promised, "
+                    "and the machine has none left; `balloon` shows who could give some",
+                    vm->name, vcpu->index, device ? " for " : "", device ? device : "",
+                    (unsigned long long)gpa);
 }
 
 /* The same touch, and nothing since: somebody else of its VM has taken what it was promised. */
@@ -66,12 +67,12 @@ static bool is_again(const struct vcpu *vcpu, gpa_t gpa)
            vcpu->exits[EXIT_NESTED_FAULT] - vcpu->memory_wait.faults <= 1;
 }
 
-void memory_wait(struct vcpu *vcpu, gpa_t gpa)
+void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
     bool again = is_again(vcpu, gpa);
 
     if (!again)
-        tell(vcpu, gpa);
+        tell(vcpu, gpa, device);
     frame_await(1);
     spinlock_take(&waiting.lock);
     if (!again)

@@ -10,6 +10,7 @@
 #include <linux/virtio_ring.h>
 
 #include "hv/lib/errno.h"
+#include "hv/run/memory_wait.h"
 
 #define BAR    0xfe010000ull
 #define NOTIFY 0x1000u
@@ -57,6 +58,12 @@ void vcpu_wake(struct vcpu *whom, u32 request)
     vcpu_request(whom, request);
 }
 
+void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
+{
+    require(vcpu == &hostile.vcpu && gpa < HOSTILE_RAM && device != NULL);
+    hostile.waits++;
+}
+
 u32 reset_control_read(struct reset_ports *reset)
 {
     (void)reset;
@@ -98,6 +105,12 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
     memcpy(to, hostile.ram + gpa, bytes);
     change();
     return 0;
+}
+
+int guest_memory_provide(struct guest_memory *memory, gpa_t gpa)
+{
+    (void)memory;
+    return access_check(gpa, 1);
 }
 
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)

@@ -29,6 +29,7 @@ struct hostile {
     size_t changes_left;
     u32 reach;
     u32 accesses, most; /* of guest memory, in one notification */
+    u32 waits;          /* turns that ended with a wait for memory */
 };
 extern struct hostile hostile;
 

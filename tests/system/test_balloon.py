@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support import MONITOR_KEY, MONITOR_PROMPT, run_in_monitor, to_monitor
-from tiny_guests import PAIRS, guest, judge_guest, on_each_pair, wait_for_log
+from tiny_guests import PAIRS, console_of, guest, judge_guest, judge_tap, on_each_pair, wait_for_log
 
 # lintel itself needs some 10 MiB of it.
 MACHINE = {'memory': '512M'}
@@ -143,6 +143,24 @@ def test_a_connection_ends_inside_a_batch(pair, build, emulator, request):
     audit(machine, 'one')
     run_in_monitor(machine, 'vm reset one')
     audit(machine, 'one')
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
+@pytest.mark.parametrize('pair', ['svm-qemu', 'vmx-bochs', pytest.param('svm-bochs', marks=pytest.mark.matrix)])
+def test_a_drive_without_memory(pair, emulator):
+    """What it reads ends with an error, its answers wait until another VM gives; and the log says for whom."""
+    machine = emulator({'vm one': guest('halt', cmdline='open'), 'vm hungry': guest('virtio_hungry')},
+                       **{**PAIRS[pair], 'memory': '180M'})
+    wait_for_log(machine, 'VM hungry: disk0 answers with an error: the VM is promised no memory for what it reads',
+                 'VM hungry: waits for memory: vCPU 0 for disk0 touched gpa 0xc700010, beyond what the VM is promised')
+    to_monitor(machine)
+    assert re.search(r'^hungry +running .* waits for memory', run_in_monitor(machine, 'vm list'), re.M)
+    audit(machine, 'hungry')
+    run_in_monitor(machine, 'vm stop one')
+    wait_for_log(machine, 'VM hungry: has powered itself off')
+    judge_tap(console_of(machine, 'hungry'), pair, 'virtio_hungry')
+    assert 'waits for a reset' not in machine.output
     machine.sendline('shutdown')
     assert machine.wait() == 0
 

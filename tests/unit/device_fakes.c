@@ -14,6 +14,7 @@
 #include "arch/x86/machine/percpu.h"
 #include "hv/lib/panic.h"
 #include "hv/operator/console.h"
+#include "hv/run/memory_wait.h"
 #include "hv/run/sched.h"
 
 struct board board;
@@ -45,6 +46,14 @@ void vcpu_wake(struct vcpu *vcpu, u32 request)
     vcpu_request(vcpu, request);
     board.wakes[vcpu->index]++;
     board.nmis[vcpu->index] += request == REQUEST_NMI;
+}
+
+/* A test may have its own. */
+__attribute__((weak)) void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
+{
+    assert_non_null(device);
+    board.memory_waits[vcpu->index]++;
+    board.waits_for = gpa;
 }
 
 int guest_memory_show_window(struct guest_memory *memory, gpa_t gpa, const void *page,

@@ -27,6 +27,8 @@ struct board {
     unsigned inits[BOARD_VCPUS], sipis[BOARD_VCPUS];
     unsigned by_itself; /* power events that a vCPU sent to itself */
     u8 sipi_vector;
+    unsigned memory_waits[BOARD_VCPUS]; /* for a device, and at which gpa the latest */
+    gpa_t waits_for;
     const void *window; /* of the local APICs, shown to the CPU */
     char written[4096]; /* by the guest to its console */
     size_t written_size;

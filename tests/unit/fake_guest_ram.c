@@ -101,6 +101,13 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
     return error;
 }
 
+int guest_memory_provide(struct guest_memory *memory, gpa_t gpa)
+{
+    int error = check(memory, gpa, 1);
+
+    return !error && gpa >= fake_guest_ram_full ? -ENOMEM : error;
+}
+
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
 {
     int error = check(memory, gpa, bytes);

@@ -55,9 +55,9 @@ int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from,
     return 0;
 }
 
-void memory_wait(struct vcpu *vcpu, gpa_t gpa)
+void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
-    (void)vcpu;
+    (void)vcpu, (void)device;
     fake.waits_for = gpa;
 }
 

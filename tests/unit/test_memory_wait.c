@@ -113,7 +113,7 @@ static int teardown(void **state)
 
 static void wait(unsigned i)
 {
-    memory_wait(&vcpu_of[i], 0x1000);
+    memory_wait(&vcpu_of[i], 0x1000, NULL);
     assert_true(vcpu_of[i].requests & REQUEST_RESCHEDULE);
 }
 

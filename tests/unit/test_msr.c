@@ -70,9 +70,10 @@ void vcpu_inject_fault(struct vcpu *at, u8 vector, u32 error_code)
 }
 
 static gpa_t waits_for;
-void memory_wait(struct vcpu *at, gpa_t gpa)
+void memory_wait(struct vcpu *at, gpa_t gpa, const char *device)
 {
     assert_ptr_equal(at, &vcpu);
+    assert_null(device);
     waits_for = gpa;
 }
 

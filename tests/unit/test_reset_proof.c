@@ -92,9 +92,9 @@ void vm_stop(struct vm *vm, const char *format, ...)
     fail_msg("the VM is stopped");
 }
 
-void memory_wait(struct vcpu *vcpu, gpa_t gpa)
+void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
-    (void)vcpu, (void)gpa;
+    (void)vcpu, (void)gpa, (void)device;
     fail_msg("there is memory enough");
 }
 
@@ -508,9 +508,9 @@ static void test_every_byte_is_compared(void **state)
     ALL(vm->mmio.ranges[0].start);
     ALL(m->rng->virtio.queues);
     ALL(m->rng->virtio.pci.config);
-    ALL(m->rng->worker);
+    ALL(m->rng->virtio.worker);
     ALL(m->console->sending);
-    ALL(m->console->worker);
+    ALL(m->console->virtio.worker);
     ALL(m->virtio_balloon->config);
     ALL(m->virtio_balloon->pfns);
 #undef ALL

@@ -81,9 +81,9 @@ void vm_stop(struct vm *vm, const char *format, ...)
     (void)vm, (void)format;
 }
 
-void memory_wait(struct vcpu *at, gpa_t gpa)
+void memory_wait(struct vcpu *at, gpa_t gpa, const char *device)
 {
-    (void)at, (void)gpa;
+    (void)at, (void)gpa, (void)device;
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -354,11 +354,29 @@ static void test_reset_is_power_on(void **state)
     offer(INFLATE, 1, MANY);
     virtio_balloon_ask(balloon);
     work();
-    assert_true(balloon->held && balloon->worker.work);
+    assert_true(balloon->held && balloon->virtio.worker.work);
     virtio_balloon_reset(balloon);
     before->virtio.pci.lock = balloon->virtio.pci.lock; /* its tickets go on */
     assert_memory_equal(before, balloon, sizeof(*before));
     free(before);
+}
+
+/* Pages are not moved before their chain can be given back. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    fake_guest_ram_full = 0;
+    *(__le32 *)(void *)fake_guest_ram_at(PFNS) = 5;
+    driver_offer(DEFLATE, 0, PFNS, 4, 0);
+    driver_notify(DEFLATE);
+    virtio_balloon_work(balloon, &board.vcpus[1]);
+    assert_int_equal(taken_count[DEFLATE], 0);
+    assert_int_equal(board.memory_waits[1], 1);
+    fake_guest_ram_full = ~0ull;
+    virtio_balloon_work(balloon, &board.vcpus[1]);
+    assert_int_equal(taken_count[DEFLATE], 1);
+    assert_int_equal(driver_used(DEFLATE)->idx, 1);
+    assert_int_equal(driver_status(), 15);
 }
 
 int main(void)
@@ -372,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_target, setup, teardown),
         cmocka_unit_test_setup_teardown(test_statistics, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

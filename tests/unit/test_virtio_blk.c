@@ -335,6 +335,90 @@ static void test_discard_takes_a_share(void **state)
     assert_int_equal(used_count(), 2);
 }
 
+/* ---------------------------------------------------------------- the machine has no memory */
+
+static void turn(void)
+{
+    virtio_blk_work(blk, &board.vcpus[1]);
+}
+
+/* What is read has no place: an error of the request, and no word of the driver's faults. */
+static void test_no_memory_for_data(void **state)
+{
+    (void)state;
+    begin(ALL);
+    memset(fake_guest_ram_at(DATA), 0x5a, 8192);
+    assert_int_equal(ask(VIRTIO_BLK_T_OUT, 0, DATA, 8192), VIRTIO_BLK_S_OK);
+    fake_guest_ram_full = DATA + 0x5000;
+    assert_int_equal(ask(VIRTIO_BLK_T_IN, 0, DATA + 0x4000, 8192), VIRTIO_BLK_S_IOERR);
+    assert_string_equal(said, "VM v: disk5 answers with an error: the VM is promised no memory for what it "
+                              "reads or writes, and the machine has none left");
+    assert_int_equal(ask(VIRTIO_BLK_T_GET_ID, 0, DATA + 0x5000, 20), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(ask(VIRTIO_BLK_T_IN, 0, DATA + 0x2000, 8192), VIRTIO_BLK_S_OK);
+    assert_int_equal(status(), 15);
+    assert_int_equal(board.memory_waits[1], 0);
+}
+
+/* The answer itself has none: nothing is begun, and the vCPU waits as if it had touched that page. */
+static void test_no_memory_for_the_answer(void **state)
+{
+    static const gpa_t full[] = {HEADERS + 16, USED, USED + 4 + 8 * SIZE + 1};
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(full); i++) {
+        begin(ALL);
+        board.memory_waits[1] = 0;
+        fake_guest_ram_full = full[i];
+        assert_int_equal(ask(VIRTIO_BLK_T_FLUSH, 0, 0, 0), 0xee);
+        assert_int_equal(board.memory_waits[1], 0); /* an exit is no place to wait */
+        assert_true(board.vcpus[1].requests & REQUEST_DEVICE);
+        vcpu_request_done(&board.vcpus[1], REQUEST_DEVICE);
+        turn();
+        assert_int_equal(board.memory_waits[1], 1);
+        assert_int_equal(board.waits_for, full[i]);
+        assert_true(board.vcpus[1].requests & REQUEST_DEVICE); /* when it has waited */
+        assert_int_equal(answer(0), 0xee);
+        assert_int_equal(used_count(), 0);
+        fake_guest_ram_full = ~0ull;
+        turn();
+        assert_int_equal(answer(0), VIRTIO_BLK_S_OK);
+        assert_int_equal(used_count(), 1);
+        turn();
+        assert_int_equal(board.memory_waits[1], 1);
+        assert_int_equal(status(), 15);
+    }
+    assert_int_equal(said_count, 0);
+}
+
+/* A driver that begins anew waits for nothing that the one before it lacked. */
+static void test_reset_waits_for_no_memory(void **state)
+{
+    (void)state;
+    begin(ALL);
+    fake_guest_ram_full = HEADERS;
+    ask(VIRTIO_BLK_T_FLUSH, 0, 0, 0);
+    begin(ALL);
+    turn();
+    assert_int_equal(board.memory_waits[1], 0);
+}
+
+/* The place of the answer was there, so the guest itself has taken it away. */
+static void test_memory_given_away(void **state)
+{
+    (void)state;
+    begin(ALL);
+    offer(0, VIRTIO_BLK_T_OUT, 0, DATA, 512);
+    out(NOTIFY, 2, 0);
+    assert_int_equal(slow.waiting_count, 1);
+    fake_guest_ram_full = HEADERS;
+    slow_end(0, 0);
+    turn();
+    assert_int_equal(status(), 15 | VIRTIO_CONFIG_S_NEEDS_RESET);
+    assert_string_equal(said, "VM v: disk5 waits for a reset: its driver gave away what it had offered, and "
+                              "the machine has no memory left");
+    assert_int_equal(board.memory_waits[1], 0);
+}
+
 /* ---------------------------------------------------------------- requests that end later */
 
 static void test_slow(void **state)
@@ -528,6 +612,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(test_discard_takes_a_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory_for_data, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory_for_the_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_waits_for_no_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_given_away, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_slow, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_reset_waits, setup_slow, teardown),
         cmocka_unit_test_setup_teardown(test_reset_forgets, setup_slow, teardown),

@@ -219,6 +219,26 @@ static void test_broken_rules(void **state)
     }
 }
 
+/* What was typed waits at the console until there is memory for it. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    send("$ ");
+    offer_room(0, 4096);
+    fake_guest_ram_full = ROOM;
+    board_type("late");
+    assert_int_equal(board.memory_waits[1], 0);
+    work();
+    assert_int_equal(board.memory_waits[1], 1);
+    assert_int_equal(board.waits_for, ROOM);
+    assert_int_equal(board.typed_read, 0);
+    fake_guest_ram_full = ~0ull;
+    work();
+    assert_received(1, "late");
+    assert_int_equal(driver_status(), 15);
+    assert_int_equal(driver_said_count, 0);
+}
+
 static void test_reset_is_power_on(void **state)
 {
     struct virtio_console *before = malloc(sizeof(*before));
@@ -231,7 +251,7 @@ static void test_reset_is_power_on(void **state)
     memset(fake_guest_ram_at(DRIVER_DATA), 'x', 4096);
     driver_offer(TRANSMIT, 0, DRIVER_DATA, 1000, 0);
     driver_notify(TRANSMIT);
-    assert_true(hvc->sending.held && hvc->worker.work);
+    assert_true(hvc->sending.held && hvc->virtio.worker.work);
     assert_int_equal(board.input_port, CONSOLE_VIRTIO);
     virtio_console_reset(hvc);
     assert_int_equal(board.input_port, CONSOLE_UART);
@@ -248,6 +268,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_input, setup, teardown),
         cmocka_unit_test_setup_teardown(test_input_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_rules, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, setup, teardown),
     };
 

@@ -176,6 +176,22 @@ static void test_broken_rules(void **state)
     assert_int_equal(driver_used(0)->idx, 0);
 }
 
+/* The vCPU waits for the memory that the numbers would go to; then it gets them. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    fake_guest_ram_full = DRIVER_DATA + 255;
+    ask(0, 4096);
+    assert_int_equal(words, 0);
+    virtio_rng_work(rng, &board.vcpus[1]);
+    assert_int_equal(board.memory_waits[1], 1);
+    assert_int_equal(board.waits_for, DRIVER_DATA + 255);
+    fake_guest_ram_full = ~0ull;
+    virtio_rng_work(rng, &board.vcpus[1]);
+    assert_delivered(DRIVER_DATA, 256, 1);
+    assert_int_equal(driver_status(), 15);
+}
+
 static void test_reset_is_power_on(void **state)
 {
     struct virtio_rng *before = malloc(sizeof(*before));
@@ -188,7 +204,7 @@ static void test_reset_is_power_on(void **state)
     for (u16 i = 0; i < 8; i++)
         driver_offer(0, i, DRIVER_DATA, 64, VRING_DESC_F_WRITE);
     driver_notify(0);
-    assert_true(rng->worker.work);
+    assert_true(rng->virtio.worker.work);
     virtio_rng_reset(rng);
     before->virtio.pci.lock = rng->virtio.pci.lock; /* its tickets go on */
     assert_memory_equal(before, rng, sizeof(*before));
@@ -203,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_generator_stops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_generator, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_rules, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, setup, teardown),
     };
 

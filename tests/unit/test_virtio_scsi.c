@@ -641,6 +641,34 @@ static void test_drive_tray(void **state)
     assert_false(fake_cd_drive.locked);
 }
 
+/* Without memory for the data a command fails; without it for the response it is not begun. */
+static void test_no_memory(void **state)
+{
+    (void)state;
+    offer(0, 0, test_unit_ready, 0, 0); /* ends with the unit attention of a beginning */
+    notify(COMMANDS);
+    fake_guest_ram_full = DATA;
+    offer(1, 0, read_first, DATA, 2048);
+    notify(COMMANDS);
+    assert_int_equal(used_count(COMMANDS), 2);
+    assert_int_equal(answer(1)->response, VIRTIO_SCSI_S_OK);
+    assert_int_equal(answer(1)->status, 2);
+    assert_non_null(
+        strstr(said, "its CD drives' controller answers with an error: the VM is promised no memory"));
+    fake_guest_ram_full = REQUESTS + 0x200 * 2 + 0x100 + 107;
+    offer(2, 0, test_unit_ready, 0, 0);
+    notify(COMMANDS);
+    virtio_scsi_work(scsi, &board.vcpus[1]);
+    assert_int_equal(used_count(COMMANDS), 2);
+    assert_int_equal(board.memory_waits[1], 1);
+    assert_int_equal(board.waits_for, fake_guest_ram_full);
+    fake_guest_ram_full = ~0ull;
+    virtio_scsi_work(scsi, &board.vcpus[1]);
+    assert_int_equal(used_count(COMMANDS), 3);
+    assert_int_equal(answer(2)->status, 0);
+    assert_int_equal(status(), 15);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -658,6 +686,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_drive_polls, setup_drive, teardown),
         cmocka_unit_test_setup_teardown(test_drive_exchange, setup_drive, teardown),
         cmocka_unit_test_setup_teardown(test_drive_tray, setup_drive, teardown),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("virtio_scsi", tests, NULL, NULL);
