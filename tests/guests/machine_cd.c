@@ -2,10 +2,13 @@
 /*
  * A CD drive of the machine: all of a medium is read, and its checksum printed, which the test knows. With
  * "watch" it goes on by polling for media events, as Linux does, prints each, reads each of two new media,
- * and locks the tray; it ends when it has been asked for the medium, and has ejected it.
+ * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "stuck" it locks
+ * the tray and waits for a key, reads what will not come before the medium has gone by force, and then all of
+ * another medium.
  */
 // alone: tests/system/test_cd_drives.py gives it its drive
 #include "lib/apic.h"
+#include "lib/io.h"
 #include "lib/tap.h"
 #include "lib/virtio_scsi.h"
 
@@ -13,6 +16,8 @@
 #define POLL_US    20000u
 #define PATIENCE   30u /* seconds */
 #define OPEN_TRAY  2u
+#define COM1       0x3f8
+#define COM1_KEY   0x3fd
 #define ADLER_BASE 65521u
 
 static struct virtio drive;
@@ -20,16 +25,21 @@ static struct ring ring;
 static struct scsi_request request;
 static u8 data[AT_ONCE * SCSI_BLOCK];
 
+static void ask(const u8 cdb[12], u32 bytes)
+{
+    scsi_describe(&drive, 0, &request, 0, cdb, bytes);
+    ring.desc[2].addr = (u64)data;
+    ring_offer(&drive, 0);
+    ring_notify(&drive);
+}
+
 /* As scsi_do, with more data, of a drive that takes its time. */
 static u32 run_bytes(const u8 cdb[12], u32 bytes)
 {
     struct vring_used_elem used;
     u32 waited = 0;
 
-    scsi_describe(&drive, 0, &request, 0, cdb, bytes);
-    ring.desc[2].addr = (u64)data;
-    ring_offer(&drive, 0);
-    ring_notify(&drive);
+    ask(cdb, bytes);
     while (!ring_wait(&drive, &used))
         if (++waited == PATIENCE)
             return SCSI_NO_ANSWER;
@@ -91,15 +101,20 @@ static bool medium_read(void)
     return ok(answer == 0x52100, "nothing is read behind its end: %x", answer);
 }
 
+static u8 event_get(void)
+{
+    if (run(8, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8) != SCSI_OK)
+        bail_out("no answer about events");
+    return data[4];
+}
+
 /* By the polls of Linux. */
 static void watch(void)
 {
     for (;;) {
         u8 event;
 
-        if (run(8, 0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8) != SCSI_OK)
-            bail_out("no answer about events");
-        event = data[4];
+        event = event_get();
         if (event)
             say("event %u, status %u", event, data[5]);
         if (event == 1)
@@ -112,14 +127,37 @@ static void watch(void)
     say("answer %x", run(0, 0x00));
 }
 
+static void stuck(void)
+{
+    static const u8 read[12] = {0x28, 0, 0, 0, 0, 5, 0, 0, 8};
+    u32 answer = SCSI_NO_ANSWER, waited = 0;
+    struct vring_used_elem used;
+
+    ok(lock(true), "the tray is locked");
+    while (!(in8(COM1_KEY) & 1))
+        delay_us(POLL_US);
+    in8(COM1);
+    ask(read, 8 * SCSI_BLOCK);
+    say("it is asked");
+    while (answer == SCSI_NO_ANSWER && waited++ < PATIENCE)
+        answer = ring_wait(&drive, &used) ? scsi_answer(&request) : SCSI_NO_ANSWER;
+    ok(answer == SCSI_NO_MEDIUM, "a read under way while the medium goes: %x", answer);
+    ok(run(0, 0x00) == SCSI_NO_MEDIUM && event_get() == 3, "it has gone");
+    while (event_get() != 2)
+        delay_us(POLL_US);
+    medium_read();
+}
+
 void guest_main(void)
 {
     if (!virtio_find(&drive, SCSI_SLOT))
         bail_out("there is no drive");
     drive.queue = SCSI_COMMANDS;
     virtio_begin(&drive, &ring, ALL_OFFERED);
-    plan(word_given("watch") ? 4 : 1);
+    plan(word_given("watch") ? 4 : word_given("stuck") ? 5 : 1);
     medium_read();
+    if (word_given("stuck"))
+        stuck();
     if (word_given("watch"))
         watch();
 }

@@ -56,6 +56,10 @@ class Qmp:
             if 'error' in answer:
                 return answer['error']['desc']
 
+    def io(self, command):
+        """What QEMU's qemu-io says, of the medium in the drive."""
+        return self.ask('human-monitor-command', **{'command-line': 'qemu-io -d disc "%s"' % command})
+
     def drive(self):
         return next(drive for drive in self.ask('query-block') if drive.get('qdev') == 'disc')
 
@@ -126,6 +130,47 @@ def test_a_disc_is_changed(board, emulator, discs, tmp_path):
     assert 'answer 23a02' in text       # no medium, the tray is open
     records = run_in_monitor(machine, 'media events')
     assert records.count(' eject request\n') == 1, records
+    assert shut_down(machine) == 0
+
+
+def stuck_words(folder, board, path):
+    """As disc_words, with a driver below the drive in which a read can be made to stand still."""
+    return ['-M', board, '-qmp', 'unix:%s/qmp,server=on,wait=off' % folder,
+            '-blockdev', 'driver=file,node-name=file,read-only=on,filename=%s' % path,
+            '-blockdev', 'driver=blkdebug,node-name=debug,read-only=on,image=file',
+            '-blockdev', 'driver=raw,node-name=medium,read-only=on,file=debug',
+            '-device', 'ide-cd,id=disc,drive=medium,bus=ide.1']
+
+
+@pytest.mark.parametrize('board', BOARDS)
+def test_a_medium_goes_under_a_read(board, emulator, discs, tmp_path):
+    """By force, while the drive has a read that it has not answered: which then comes with data, of no use to anybody."""
+    large, small = discs
+    machine = emulator({'hypervisor': {'media.poll_ms': '0'},
+                        'vm cd': guest('machine_cd', cdrom=BOARDS[board], cmdline='stuck'),
+                        'vm last': guest('halt', cmdline='open')},
+                       qemu_arg=stuck_words(tmp_path, board, large), **PAIRS['svm-qemu'])
+    machine.expect(r'ok 2 the tray is locked')
+    qmp = Qmp(tmp_path / 'qmp')
+    assert qmp.io('break read_aio here') == ''
+    machine.send('k')
+    machine.expect('it is asked')
+    qmp.io('wait_break here')       # it is under way, in the drive
+    to_monitor(machine)
+    assert 'cd0 was told to open its tray' in run_in_monitor(machine, 'media eject cd cd0 --force')
+    assert re.search(r'^cd +cd0 .*, empty', run_in_monitor(machine, 'media list'), re.M)
+    assert 'answer' not in machine.output and not qmp.drive()['tray_open']
+    assert qmp.io('resume here') == ''
+    wait_for_log(machine, 'drive %s: its tray has been opened' % BOARDS[board])
+    qmp.wait_for(locked=False, tray_open=True)
+    run_in_monitor(machine, 'media poll cd cd0 100')
+    qmp.ask('blockdev-change-medium', id='disc', filename=str(small), format='raw')
+    wait_for_log(machine, 'VM cd: has powered itself off')
+    qmp.close()
+    text = console_of(machine, 'cd')
+    judge_tap(text)
+    assert medium_line(large) in text and medium_line(small) in text
+    assert 'is reset' not in machine.output     # the drive itself has failed in nothing
     assert shut_down(machine) == 0
 
 
