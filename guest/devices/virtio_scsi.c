@@ -173,7 +173,10 @@ static void slot_answer(struct virtio_scsi_slot *slot)
         slot_end(slot, VIRTIO_SCSI_S_OK, bytes);
 }
 
-/* What the guest did to its tray happens to the machine's; what lies in that can't be read any more. */
+/*
+ * What the guest did to its tray happens to the machine's; what lies in that can't be read any more. A guest
+ * locks what it opens, and frees what it closes.
+ */
 static void drive_follow(struct virtio_scsi_unit *unit)
 {
     struct scsi_cd *cd = &unit->cd;
@@ -183,6 +186,10 @@ static void drive_follow(struct virtio_scsi_unit *unit)
     if (unit->drive_is_locked != cd->locked) {
         unit->drive_is_locked = cd->locked;
         cd_drive_lock_tray(unit->drive, cd->locked);
+        if (cd->locked)
+            media_open(&cd->media, false);
+        else
+            media_close(&cd->media, false);
     }
     if (unit->drive_is_open == cd->tray_open)
         return;
@@ -454,8 +461,7 @@ static void media_check(struct media *media, u32 clearing)
 {
     struct virtio_scsi_unit *unit = unit_of_media(media);
 
-    (void)clearing;
-    if (!unit->drive || !cd_drive_check(unit->drive))
+    if (!unit->drive || !cd_drive_check(unit->drive, clearing & MEDIA_CHANGE))
         media_checked(media, 0);
 }
 

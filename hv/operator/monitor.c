@@ -32,7 +32,8 @@ struct command {
     const char *verb;      /* one word or two */
     const char *arguments; /* "" or NAME, which is a VM, and what else; in brackets: may be left out */
     const char *help;
-    void (*run)(struct vm *vm, char *const *more); /* vm: NULL without NAME; more: the words behind, NULL */
+    /* vm: NULL without NAME, and where a command for media has - instead; more: the words behind, NULL */
+    void (*run)(struct vm *vm, char *const *more);
 };
 
 static struct {
@@ -332,20 +333,21 @@ static void command_run(const struct command *command, struct words *words, unsi
                                         "a VM's name and a vCPU's number",
                                         "a VM's name, a vCPU's number and a state"};
     unsigned least, wanted = arguments_count(command, &least), given = words->count - used;
+    bool media = strncmp(command->verb, "media", 5) == 0, none;
     struct vm *vm = NULL;
 
     if (given < least || given > wanted) {
         console_printf("%s takes %s; right would be `%s%s%s`.\n", command->verb,
-                       strncmp(command->verb, "media", 5) == 0 && wanted
-                           ? "a VM's name, a drive of it, and what to do with it"
+                       media && wanted  ? "a VM's name, a drive of it, and what to do with it"
                        : least < wanted ? "nothing, a VM's name, or that and a size"
                                         : takes[MIN(wanted, ARRAY_SIZE(takes) - 1)],
                        command->verb, wanted ? " " : "", command->arguments);
         return;
     }
-    if (given)
+    none = !given || (media && strcmp(words->word[used], "-") == 0); /* no VM's drive */
+    if (!none)
         vm = vm_named(words->word[used]);
-    if (vm || !given)
+    if (vm || none)
         command->run(vm, &words->word[given ? used + 1 : used]);
 }
 

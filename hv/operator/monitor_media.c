@@ -34,18 +34,36 @@ static const char *events_text(u32 events)
     return names[events & MEDIA_EVENTS];
 }
 
+static const char *events_short(u32 events)
+{
+    static const char *const names[] = {"-", "change", "eject", "change, eject"};
+
+    return names[events & MEDIA_EVENTS];
+}
+
+/* What the operator has read of drives that no VM has is not pending any more; and they are looked at. */
+static void all_seen(void)
+{
+    for (struct media *media = media_next(NULL); media; media = media_next(media))
+        if (media->ops->seen)
+            media->ops->seen(media);
+}
+
 void media_list_command(struct vm *none, char *const *more)
 {
     char text[MEDIA_DESCRIPTION_MAX];
 
     (void)none, (void)more;
-    console_printf("%-20s %-5s %-22s %7s %7s  %s\n", "NAME", "DRIVE", "PENDING", "POLL", "CHECKS", "MEDIUM");
+    console_printf("%-20s %-8s %-13s %-13s %-13s %10s %7s  %s\n", "NAME", "DRIVE", "SUPPORTS", "BY ITSELF",
+                   "PENDING", "POLL", "CHECKS", "MEDIUM");
     for (struct media *media = media_next(NULL); media; media = media_next(media)) {
         media->ops->describe(media, text, sizeof(text));
-        console_printf("%-20s %-5s %-22s %4u ms %7llu  %s\n", media->vm ? media->vm->name : "-", media->name,
-                       events_text(READ_ONCE(media->pending)), media_interval(media),
+        console_printf("%-20s %-8s %-13s %-13s %-13s %7u ms %7llu  %s\n", media->vm ? media->vm->name : "-",
+                       media->name, events_short(media->supported), events_short(media->by_itself),
+                       events_short(READ_ONCE(media->pending)), media_interval(media),
                        (unsigned long long)READ_ONCE(media->checks), text);
     }
+    all_seen();
 }
 
 void media_events_command(struct vm *none, char *const *more)
@@ -60,9 +78,14 @@ void media_events_command(struct vm *none, char *const *more)
                        record.name, events_text(record.events));
     if (!number)
         console_printf("No medium has come or gone yet.\n");
+    all_seen();
 }
 
 /* ---------------------------------------------------------------- one drive */
+
+/* Whose, and which: "VM web: cd0" or, of a drive that no VM has, "-: ide:0". */
+#define WHO           "%s%s: %s"
+#define WHO_OF(media) (media)->vm ? "VM " : "", (media)->vm ? (media)->vm->name : "-", (media)->name
 
 static struct media *drive_named(const struct vm *vm, const char *name)
 {
@@ -77,8 +100,12 @@ static struct media *drive_named(const struct vm *vm, const char *name)
             return media;
         snprintf(right + used, sizeof(right) - used, "%s%s", used ? ", " : "", media->name);
     }
-    if (!vm->built)
-        console_printf("VM %s has no drives: it does not run.\n", vm->name);
+    if (!vm)
+        console_printf("The CD drive %s is a VM's, or not there; right would be %s.\n", name,
+                       right[0] ? right : "a VM's name instead of -");
+    else if (!vm->built)
+        console_printf("VM %s has no drives while it does not run; right would be `vm start %s` before.\n",
+                       vm->name, vm->name);
     else if (right[0])
         console_printf("VM %s has no drive %s; right would be one of %s.\n", vm->name, name, right);
     else
@@ -133,20 +160,22 @@ static struct block_device *medium_make(const struct vm *vm, const char *source)
 void media_insert_command(struct vm *vm, char *const *more)
 {
     struct media *media = drive_named(vm, more[0]);
-    struct block_device *medium = media ? medium_make(vm, more[1]) : NULL;
-    int error;
+    struct block_device *medium = media && vm ? medium_make(vm, more[1]) : NULL;
+    int error = -EPERM;
 
-    if (!medium)
+    if (!media || (vm && !medium))
         return;
-    error = media->ops->insert(media, medium);
+    if (medium)
+        error = media->ops->insert(media, medium);
     if (!error) {
-        console_printf("VM %s: %s has %s in it.\n", vm->name, media->name, more[1]);
+        console_printf(WHO " has %s in it.\n", WHO_OF(media), more[1]);
         return;
     }
-    block_close(medium);
+    if (medium)
+        block_close(medium);
     if (error == -EPERM) {
-        console_printf("VM %s: %s is a drive of the machine; right would be to put a disc in by hand.\n",
-                       vm->name, media->name);
+        console_printf(WHO " is a drive of the machine; right would be to put a disc in by hand.\n",
+                       WHO_OF(media));
         return;
     }
     console_printf("VM %s: %s has a medium in it already; right would be `media eject %s %s` before.\n",
@@ -166,16 +195,15 @@ void media_eject_command(struct vm *vm, char *const *more)
     }
     error = media->ops->eject(media, more[1] != NULL);
     if (error == -ENOENT)
-        console_printf("VM %s: %s is empty.\n", vm->name, media->name);
+        console_printf(WHO " is empty.\n", WHO_OF(media));
     else if (error == -EAGAIN)
-        console_printf("VM %s: %s is locked by the guest, which finds an eject request now; with --force its "
-                       "medium goes at once.\n",
-                       vm->name, media->name);
+        console_printf(WHO " is locked by the guest, which finds an eject request now; with --force its "
+                           "medium goes at once.\n",
+                       WHO_OF(media));
     else if (error == -EINPROGRESS)
-        console_printf("VM %s: %s was told to open its tray; the log says when it has.\n", vm->name,
-                       media->name);
+        console_printf(WHO " was told to open its tray; the log says when it has.\n", WHO_OF(media));
     else
-        console_printf("VM %s: %s is empty now.\n", vm->name, media->name);
+        console_printf(WHO " is empty now.\n", WHO_OF(media));
 }
 
 /* At most seven digits, or -1; what is none is -2, which nobody takes. */
@@ -205,7 +233,7 @@ void media_poll_command(struct vm *vm, char *const *more)
         console_printf("\"%s\" is no interval; right would be -1 (the default), 0 (never) or ms up to %u.\n",
                        more[1], MEDIA_POLL_MS_MAX);
     else if (media_interval(media))
-        console_printf("VM %s: %s is asked every %u ms.\n", vm->name, media->name, media_interval(media));
+        console_printf(WHO " is asked every %u ms.\n", WHO_OF(media), media_interval(media));
     else
-        console_printf("VM %s: %s is not asked.\n", vm->name, media->name);
+        console_printf(WHO " is not asked.\n", WHO_OF(media));
 }

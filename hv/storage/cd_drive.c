@@ -9,8 +9,8 @@
 #include "arch/x86/machine/cpu.h"
 #include "hv/lib/errno.h"
 #include "hv/lib/log.h"
+#include "hv/storage/cd_spare.h"
 #include "hv/storage/drive.h"
-#include "hv/storage/media.h"
 
 #define CD_LOCK        BIT(7) /* beside the wishes: the tray is to be locked or freed */
 #define TRIES          3      /* behind the first; QEMU's drive says twice that its medium is new */
@@ -63,7 +63,7 @@ static void check_end(struct cd_drive *cd)
 {
     if (cd->checks)
         cd->news |= CD_NEWS_CHECKED;
-    cd->checks = false;
+    cd->checks = cd->thorough = false;
 }
 
 /* ---------------------------------------------------------------- commands of lintel's own */
@@ -142,9 +142,13 @@ static void events_ended(struct drive *drive, const struct drive_slot *slot)
             ? cd_ready_judge(slot->status, &finding)
             : !slot->status && cd_events_judge(slot->data, &finding)) {
         conclude(cd, &finding);
-        check_end(cd);
+        if (cd->thorough)
+            cd->wishes |= CD_WISH_READY;
+        else
+            check_end(cd);
         return;
     }
+    cd->thorough = false;
     cd->wishes |= CD_WISH_READY;
     if (slot->status && slot->status != -ENOTSUP)
         return;
@@ -152,11 +156,12 @@ static void events_ended(struct drive *drive, const struct drive_slot *slot)
     log_info("drive %s: does not tell of media events; it is asked whether it is ready", drive->name);
 }
 
+/* Behind the answer about events it adds a doubt at most, see status_judge. */
 static void ready_ended(struct cd_drive *cd, const struct drive_slot *slot)
 {
     struct cd_finding finding;
 
-    if (cd_ready_judge(slot->status, &finding))
+    if (!cd->thorough && cd_ready_judge(slot->status, &finding))
         conclude(cd, &finding);
     check_end(cd);
 }
@@ -294,9 +299,8 @@ void cd_tell(struct drive *drive)
     spinlock_release(&drive->lock);
 }
 
-bool cd_drive_check(struct block_device *device)
+bool cd_check(struct drive *drive, bool thorough)
 {
-    struct drive *drive = drive_of(device);
     struct cd_drive *cd = &drive->cd;
     bool lost;
 
@@ -304,11 +308,17 @@ bool cd_drive_check(struct block_device *device)
     lost = drive->state == DRIVE_LOST || !cd->user;
     if (!lost) {
         cd->checks = true;
+        cd->thorough = thorough && !cd->no_events;
         cd->wishes |= cd->no_events ? CD_WISH_READY : CD_WISH_EVENTS;
         drive_go_on(drive);
     }
     spinlock_release(&drive->lock);
     return !lost;
+}
+
+bool cd_drive_check(struct block_device *device, bool thorough)
+{
+    return cd_check(drive_of(device), thorough);
 }
 
 static bool take(struct cd_drive *cd, struct block_device *device)
@@ -332,9 +342,8 @@ bool cd_drive_take(struct block_device *device)
 }
 
 /* One block for as long as it moves, however often it was told to: the others are taken back. */
-void cd_drive_move_tray(struct block_device *device, bool open)
+void cd_move_tray(struct drive *drive, bool open)
 {
-    struct drive *drive = drive_of(device);
     struct cd_drive *cd = &drive->cd;
     struct media *media = cd->user->media;
     bool blocked;
@@ -357,6 +366,11 @@ void cd_drive_move_tray(struct block_device *device, bool open)
         media_unblock(media);
 }
 
+void cd_drive_move_tray(struct block_device *device, bool open)
+{
+    cd_move_tray(drive_of(device), open);
+}
+
 void cd_drive_lock_tray(struct block_device *device, bool lock)
 {
     struct drive *drive = drive_of(device);
@@ -376,6 +390,7 @@ int cd_drive_open(const char *name, frame_owner_t owner, struct block_device **d
     if (error)
         return error;
     drive = drive_of(*device);
+    cd_spare_end(drive);
     spinlock_take(&drive->lock);
     drive->cd.news = 0;
     take(&drive->cd, *device);
@@ -383,14 +398,17 @@ int cd_drive_open(const char *name, frame_owner_t owner, struct block_device **d
     return 0;
 }
 
-void cd_drive_listen(struct block_device *device, struct cd_user *user)
+void cd_listen(struct drive *drive, struct cd_user *user)
 {
-    struct drive *drive = drive_of(device);
-
     spinlock_take(&drive->lock);
     drive->cd.user = user;
     drive_go_on(drive);
     spinlock_release(&drive->lock);
+}
+
+void cd_drive_listen(struct block_device *device, struct cd_user *user)
+{
+    cd_listen(drive_of(device), user);
 }
 
 void cd_close(struct drive *drive)
@@ -403,7 +421,7 @@ void cd_close(struct drive *drive)
     cd->user = NULL;
     cd->lock = cd->taken = cd->is_moving = false;
     checks = cd->checks || (cd->news & CD_NEWS_CHECKED);
-    cd->checks = false;
+    cd->checks = cd->thorough = false;
     cd->news = 0;
     drive_go_on(drive);
     while (cd->telling) {

@@ -13,6 +13,7 @@
 #define HV_STORAGE_CD_DRIVE_H
 
 #include "hv/storage/block.h"
+#include "hv/storage/media.h"
 
 enum cd_news {
     CD_NEWS_GONE = 1,         /* the medium that was taken, if it was; reads of it have failed or will */
@@ -21,8 +22,6 @@ enum cd_news {
     CD_NEWS_CHECKED = 8,      /* the end of cd_drive_check */
     CD_NEWS_OPEN = 16,        /* the tray is open */
 };
-
-struct media;
 
 struct cd_user {
     struct media *media; /* which is not checked while the tray moves, and at once behind that */
@@ -42,8 +41,12 @@ void cd_drive_listen(struct block_device *device, struct cd_user *user);
 
 /* From here on with the user's lock, which is below RANK_DRIVE. */
 
-/* Ask the drive what has happened to its medium, by one command. False: it is lost, and never asked again. */
-bool cd_drive_check(struct block_device *device);
+/*
+ * Ask the drive what has happened to its medium, by one command; with thorough also by TEST UNIT READY, as a
+ * drive that does not tell of all changes has a unit attention then. False: it is lost, and never asked
+ * again.
+ */
+bool cd_drive_check(struct block_device *device, bool thorough);
 /* The medium is the user's from here on; device->sectors is set. False: it has gone again. */
 bool cd_drive_take(struct block_device *device);
 /*
@@ -72,6 +75,13 @@ enum cd_wish {
     CD_WISH_READY = 16
 };
 
+struct cd_spare { /* cd_spare.c's, of a drive that no VM has */
+    struct media media;
+    struct cd_user user;
+    struct media_wait seen;
+    bool clears; /* seen waits */
+};
+
 struct cd_drive {
     u8 medium;        /* enum cd_medium */
     u8 wishes;        /* enum cd_wish: commands that are to be sent */
@@ -80,6 +90,7 @@ struct cd_drive {
     u8 tries;         /* what may fail again at once, as a new medium makes the first commands do */
     u8 doubts;        /* about the medium, since a check or a read has ended */
     bool no_events;   /* the drive does not know GET EVENT STATUS NOTIFICATION */
+    bool thorough;    /* TEST UNIT READY, too, behind that */
     bool open_wanted; /* CD_WISH_TRAY */
     bool is_open;
     bool is_moving; /* the tray, for which the user's media are blocked */
@@ -90,6 +101,7 @@ struct cd_drive {
     u32 news;
     u32 blocks;
     struct cd_user *user;
+    struct cd_spare spare;
 };
 
 /* It is new, or was reset: its medium is in doubt. False: behind several resets it has answered nothing. */
@@ -106,7 +118,11 @@ void cd_read_begin(struct drive_slot *slot);
 int cd_read_failed(struct drive *drive, int status);
 /* Is there anything to be told, and somebody to hear it? */
 bool cd_has_news(const struct cd_drive *cd);
-/* These two with no lock held. */
+/* From here on with no lock of the drive's held: what cd_drive_... of a device does. */
+bool cd_check(struct drive *drive, bool thorough);
+void cd_move_tray(struct drive *drive, bool open);
+void cd_listen(struct drive *drive, struct cd_user *user);
+/* These two with no lock held at all. */
 void cd_tell(struct drive *drive);
 /* Its user is gone when it returns, and was told the end of its check. */
 void cd_close(struct drive *drive);

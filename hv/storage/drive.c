@@ -11,6 +11,7 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/run/sched.h"
+#include "hv/storage/cd_spare.h"
 
 #define TIMEOUT_US   10000000u
 #define BOOT_US      5000000u
@@ -554,6 +555,8 @@ static void user_close(struct block_device *device)
     spinlock_take(&user->drive->lock);
     list_remove(&user->node);
     spinlock_release(&user->drive->lock);
+    if (user->drive->is_cd)
+        cd_spare_begin(user->drive);
     memory_free(user, sizeof(*user), user->owner);
 }
 
@@ -672,6 +675,8 @@ int drive_register(struct drive *drive)
     }
     drives[drive_count++] = drive;
     say(drive);
+    if (drive->is_cd)
+        cd_spare_begin(drive);
     return 0;
 }
 

@@ -47,6 +47,8 @@ struct media_ops {
      * -EINPROGRESS: the tray is on its way, and the log will tell how that ended.
      */
     int (*eject)(struct media *media, bool force);
+    /* The operator has seen what is pending, for want of a guest. May be NULL. */
+    void (*seen)(struct media *media);
 };
 
 /* Who waits for something. done is called once, from whatever ends it, as check_events is. */
@@ -58,7 +60,7 @@ struct media_wait {
 
 struct media {
     const struct media_ops *ops;
-    char name[MEDIA_NAME_MAX]; /* "cd0" */
+    char name[MEDIA_NAME_MAX]; /* "cd0"; of the machine's "ide:0" */
     struct vm *vm;             /* whose drive it is; NULL: the machine's */
     u32 supported;             /* events that it can tell of */
     u32 by_itself;             /* those of which it tells by media_notify, without being asked */

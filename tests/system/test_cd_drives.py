@@ -95,6 +95,22 @@ def disc_words(folder, board, path):
 BOARDS = {'q35': 'ahci:1', 'pc': 'ide:2'}
 
 
+def the_operator_has_it(machine, drive, qmp, path):
+    """A drive that no VM has: it is asked when the operator looks, or as he says, and ejected."""
+    def line(end):
+        return re.search(r'^- +%s +change, eject - .*  %s$' % (drive, end), run_in_monitor(machine, 'media list'), re.M)
+    assert line('empty, tray open')
+    assert run_in_monitor(machine, 'media eject - ' + drive) == '-: %s is empty.\n' % drive
+    qmp.ask('blockdev-change-medium', id='disc', filename=str(path), format='raw')
+    for _ in range(1000):
+        if line('a medium'):
+            break
+    assert line('a medium')
+    assert 'was told to open its tray' in run_in_monitor(machine, 'media eject - ' + drive)
+    qmp.wait_for(tray_open=True)
+    assert run_in_monitor(machine, 'media poll - %s 50' % drive) == '-: %s is asked every 50 ms.\n' % drive
+
+
 @pytest.mark.parametrize('board', BOARDS)
 def test_a_disc_is_changed(board, emulator, discs, tmp_path):
     """By QMP, in the emulated drive: each change is seen once, a button asks a locked tray, an eject opens it."""
@@ -122,8 +138,9 @@ def test_a_disc_is_changed(board, emulator, discs, tmp_path):
     machine.expect(r'event 1, status 2\r\n')
     qmp.wait_for(locked=False, tray_open=True)
     wait_for_log(machine, 'VM cd: has powered itself off')
-    qmp.close()
     to_monitor(machine)
+    the_operator_has_it(machine, BOARDS[board], qmp, small)
+    qmp.close()
     text = console_of(machine, 'cd')
     judge_tap(text)
     assert re.findall(r'event (\d)', text) == ['3', '2', '3', '2', '1'], text
@@ -181,7 +198,7 @@ def test_the_operator_ejects(pair, emulator):
                        **PAIRS[pair])
     machine.expect('medium of ')
     to_monitor(machine)
-    assert re.search(r'^cd +cd0 +- +100 ms +[0-9]+  ide:0$', run_in_monitor(machine, 'media list'), re.M)
+    assert re.search(r'^cd +cd0 +change, eject - +- +100 ms +[0-9]+  ide:0$', run_in_monitor(machine, 'media list'), re.M)
     assert 'is a drive of the machine; right would be to put a disc in by hand' in run_in_monitor(
         machine, 'media insert cd cd0 ram:1M')
     assert run_in_monitor(machine, 'media poll cd cd0 50') == 'VM cd: cd0 is asked every 50 ms.\n'
@@ -193,6 +210,8 @@ def test_the_operator_ejects(pair, emulator):
     to_monitor(machine)
     assert re.search(r'^cd +cd0 .* ide:0, empty(, tray open)?$', run_in_monitor(machine, 'media list'), re.M)
     assert run_in_monitor(machine, 'media eject cd cd0') == 'VM cd: cd0 is empty.\n'
+    run_in_monitor(machine, 'vm stop cd')
+    assert re.search(r'^- +ide:0 +change, eject - +- +0 ms +[0-9]+  empty(, tray open)?$', run_in_monitor(machine, 'media list'), re.M)
     assert shut_down(machine) == 0
 
 

@@ -51,6 +51,23 @@ static void kick(u32 cpu)
     (void)cpu;
 }
 
+static u64 clock_read(void)
+{
+    return 0;
+}
+
+static void alarm_set(u64 ms)
+{
+    (void)ms;
+}
+
+void drive_world_media(void)
+{
+    static const struct media_host host = {clock_read, alarm_set};
+
+    media_start(&host);
+}
+
 void drive_world_timers(void)
 {
     static const struct timer_hardware chip = {program, kick};

@@ -10,5 +10,7 @@ extern char said[8000];
 
 /* The CPU has timers, none of which is set. */
 void drive_world_timers(void);
+/* No drive has media yet, and nobody polls. */
+void drive_world_media(void);
 
 #endif

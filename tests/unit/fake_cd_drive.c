@@ -25,9 +25,10 @@ void cd_drive_listen(struct block_device *device, struct cd_user *user)
     fake_cd_drive.user = user;
 }
 
-bool cd_drive_check(struct block_device *device)
+bool cd_drive_check(struct block_device *device, bool thorough)
 {
     (void)device;
+    fake_cd_drive.thorough = thorough;
     if (fake_cd_drive.is_lost || !fake_cd_drive.user)
         return false;
     fake_cd_drive.checks++;

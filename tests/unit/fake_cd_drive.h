@@ -11,6 +11,7 @@ struct fake_cd_drive {
     u64 sectors; /* what can be taken; 0: nothing */
     bool is_lost;
     unsigned checks, moves, locks;
+    bool thorough;     /* the last check */
     bool open, locked; /* as it was told last */
 };
 extern struct fake_cd_drive fake_cd_drive;

@@ -3,10 +3,11 @@
  * CD drives of the machine: a made-up drive that takes packets as QEMU's does, whose media come and go under
  * the user's reads, with the core for drives around it. Time is the test's own; a tick is a microsecond.
  */
-// sources: hv/storage/media.c hv/lib/string.c hv/storage/cd_drive.c hv/storage/cd_packet.c
-// sources: hv/storage/drive.c hv/storage/partition.c hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c
-// sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
-// sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c tests/unit/drive_world.c
+// sources: hv/storage/media.c hv/storage/cd_spare.c hv/lib/string.c hv/storage/cd_drive.c
+// sources: hv/storage/cd_packet.c hv/storage/drive.c hv/storage/partition.c hv/storage/block.c
+// sources: hv/run/timer.c hv/lib/lock_check.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c
+// sources: arch/x86/machine/percpu.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c
+// sources: tests/unit/drive_world.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,8 +20,8 @@
 
 #include "arch/x86/machine/tsc.h"
 #include "hv/lib/errno.h"
+#include "hv/storage/cd_spare.h"
 #include "hv/storage/drive.h"
-#include "hv/storage/media.h"
 #include "tests/unit/drive_world.h"
 #include "tests/unit/fake_guest_ram.h"
 #include "tests/unit/fake_memory.h"
@@ -233,20 +234,11 @@ static void tell(struct cd_user *user, u32 news)
 
 static void check_events(struct media *media, u32 clearing)
 {
-    (void)media, (void)clearing;
-    if (!cd_drive_check(cd))
+    (void)media;
+    if (!cd_drive_check(cd, clearing))
         media_checked(&me.media, 0);
 }
 
-static u64 clock_read(void)
-{
-    return 0;
-}
-
-static void alarm_set(u64 ms)
-{
-    (void)ms;
-}
 
 static struct read {
     struct block_request block;
@@ -313,14 +305,12 @@ static void step(void)
 static int open_cd(void)
 {
     static const struct media_ops ops = {.check_events = check_events};
-    static const struct media_host host = {clock_read, alarm_set};
     int error;
 
     error = cd_drive_open("ide:0", OWNER, &cd, why, sizeof(why));
     if (error)
         return error;
     me.medium = cd->sectors ? hw.sized : 0;
-    media_start(&host);
     me.user = (struct cd_user){&me.media, tell};
     me.media = (struct media){.ops = &ops, .supported = MEDIA_EVENTS};
     media_add(&me.media); /* whose first check ends at once, as nobody listens yet */
@@ -341,6 +331,7 @@ static void begin(void)
     hw.bad = ~0ull;
     hw.knows_events = true;
     exchange(BLOCKS);
+    drive_world_media();
     memset(&drive.cd, 0, sizeof(drive.cd));
     memset(drive.slots, 0, sizeof(drive.slots));
     drive.state = DRIVE_WORKS;
@@ -356,6 +347,7 @@ static void begin(void)
         registered = true;
     } else {
         assert_true(drive_buffer_make(&drive, 0));
+        cd_spare_begin(&drive);
         spinlock_take(&drive.lock);
         cd_doubt(&drive);
         drive_go_on(&drive);
@@ -371,6 +363,7 @@ static void end(void)
 {
     block_abort(cd);
     block_close(cd);
+    media_remove(&me.media);
     hw.asleep = false;
     hw.reset_says = 0;
     pass(100 * SECOND);
@@ -677,7 +670,7 @@ static void test_silence(void **state)
     assert_int_equal(me.gone, 3);
     assert_int_not_equal(reads[0].status, NOT_DONE);
     assert_int_not_equal(reads[0].status, 0);
-    assert_false(cd_drive_check(cd));
+    assert_false(cd_drive_check(cd, false));
     assert_int_equal(send(0, 0, 1), -EIO);
     cd_drive_move_tray(cd, true); /* which blocks nothing */
     cd_drive_lock_tray(cd, true);
@@ -768,6 +761,133 @@ static void test_close(void **state)
     assert_int_equal(me.gone + me.came, 0);
 }
 
+/* A drive that says nothing of a new medium when it is asked for events: who closes it asks twice. */
+static void test_hint(void **state)
+{
+    (void)state;
+    begin();
+    exchange(30);
+    hw.event_new = false;
+    check();
+    assert_int_equal(hw.packets, 1);
+    assert_int_equal(me.gone, 0);
+    media_close(&me.media, false);
+    pass(SECOND);
+    assert_int_equal(hw.events, 2);
+    assert_int_equal(hw.readies, 1);
+    assert_int_equal(me.checked, 2);
+    assert_int_equal(me.gone, 1);
+    assert_int_equal(me.came, 1);
+    assert_int_equal(me.medium, hw.medium);
+    hw.packets = 0;
+    hw.open = true;
+    media_close(&me.media, false);
+    pass(SECOND);
+    assert_int_equal(hw.packets, 2);
+    assert_int_equal(me.gone, 2);
+    assert_true(me.open); /* of which the second answer says nothing */
+    hw.knows_events = false;
+    check();
+    hw.packets = 0;
+    media_close(&me.media, false);
+    pass(SECOND);
+    assert_int_equal(hw.packets, 1);
+    end();
+}
+
+/* ---------------------------------------------------------------- a drive that no VM has */
+
+static const char *described(struct media *media)
+{
+    static char text[MEDIA_DESCRIPTION_MAX];
+
+    media->ops->describe(media, text, sizeof(text));
+    return text;
+}
+
+static u32 events_recorded(u64 *number)
+{
+    struct media_record record;
+    u32 events = 0;
+
+    while (media_record_get(number, &record)) {
+        assert_string_equal(record.vm, "-");
+        assert_string_equal(record.name, "ide:0");
+        events |= record.events;
+    }
+    return events;
+}
+
+static void spare_looks(struct media *media)
+{
+    u64 checks = media->checks;
+
+    for (u32 i = 0; i < 3; i++) /* as often as the operator likes, one at a time */
+        media->ops->seen(media);
+    pass(SECOND);
+    assert_int_equal(media->checks, checks + 1);
+}
+
+static void test_spare(void **state)
+{
+    struct media *media;
+    u64 number = 0;
+
+    (void)state;
+    begin();
+    assert_ptr_equal(media_next(NULL), &me.media); /* its VM's alone */
+    assert_null(media_next(&me.media));
+    block_close(cd);
+    media_remove(&me.media);
+    media = media_next(NULL);
+    assert_null(media->vm);
+    assert_int_equal(media->supported, MEDIA_EVENTS);
+    assert_int_equal(media_interval(media), 0); /* unless the operator wants it */
+    assert_false(timer_is_set(&drive.timer));
+    assert_string_equal(described(media), "a medium");
+    assert_int_equal(media->ops->insert(media, NULL), -EPERM);
+    events_recorded(&number);
+    /* Each change is told again once the operator has seen the last one. */
+    for (u32 i = 0; i < 3; i++) {
+        exchange(30 + i);
+        spare_looks(media);
+        assert_int_equal(events_recorded(&number), MEDIA_CHANGE);
+        spare_looks(media);
+        assert_int_equal(events_recorded(&number), 0);
+    }
+    hw.locked = true; /* by whomever */
+    assert_int_equal(media->ops->eject(media, false), -EINPROGRESS);
+    assert_int_equal(events_recorded(&number), MEDIA_CHANGE);
+    pass(SECOND);
+    assert_true(hw.open);
+    assert_string_equal(described(media), "empty, tray open");
+    assert_int_equal(media->ops->eject(media, false), -ENOENT);
+    exchange(50);
+    assert_int_equal(media_set_poll(media, 20), 0);
+    pass(SECOND);
+    assert_string_equal(described(media), "a medium");
+    assert_int_equal(media_set_poll(media, MEDIA_POLL_NEVER), 0);
+    /* A VM has it from here on, in the middle of a look. */
+    media->ops->seen(media);
+    assert_int_equal(open_cd(), 0);
+    assert_int_equal(cd->sectors, 50 * 4);
+    assert_ptr_equal(media_next(NULL), &me.media);
+    check();
+    block_close(cd);
+    media_remove(&me.media);
+    media = media_next(NULL);
+    hw.asleep = true;
+    hw.reset_says = -EIO;
+    media->ops->seen(media);
+    pass(60 * SECOND);
+    assert_string_equal(described(media), "lost");
+    assert_int_equal(media->ops->eject(media, false), -ENOENT);
+    media->ops->seen(media);
+    assert_false(media->checking || drive.cd.spare.clears);
+    assert_int_equal(frame_owned(OWNER), 0);
+    frame_free(drive.slots[0].data_hpa >> PAGE_SHIFT, DRIVE_SLOT_ORDER, FRAME_OWNER_HYPERVISOR);
+}
+
 static u32 next_random(void)
 {
     static u64 seed = 0x1234567;
@@ -846,6 +966,8 @@ int main(void)
         cmocka_unit_test(test_endless_attentions),
         cmocka_unit_test(test_locked_by_others),
         cmocka_unit_test(test_close),
+        cmocka_unit_test(test_hint),
+        cmocka_unit_test(test_spare),
         cmocka_unit_test(test_anything),
     };
 

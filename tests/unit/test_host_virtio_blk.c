@@ -8,6 +8,7 @@
 // sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
 // sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/storage/cd_drive.c hv/storage/cd_packet.c
 // sources: drivers/drives.c tests/unit/drive_world.c tests/unit/drive_user.c
+// sources: hv/storage/media.c hv/storage/cd_spare.c hv/lib/string.c
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -182,7 +182,7 @@ void balloon_command(struct vm *vm, char *const *more)
 
 static void media_note(const char *what, const struct vm *vm, char *const *more)
 {
-    note("%s %s %s %s;", what, vm->name, more[0], more[1] ? more[1] : "-");
+    note("%s %s %s %s;", what, vm ? vm->name : "no VM's", more[0], more[1] ? more[1] : "-");
 }
 
 void media_list_command(struct vm *none, char *const *more)
@@ -415,6 +415,10 @@ static void test_words_that_may_be_left_out(void **state)
     assert_string_equal(happened, "eject web cd0 -;");
     type("media eject web cd1 --force");
     assert_string_equal(happened, "eject web cd1 --force;");
+    type("media eject - ide:0");
+    assert_string_equal(happened, "eject no VM's ide:0 -;");
+    type("vm reset -");
+    assert_string_equal(happened, "");
     type("media poll web cd0 -1");
     assert_string_equal(happened, "poll web cd0 -1;");
 }

@@ -24,7 +24,7 @@ static struct media drives[2];
 static struct block_device *inside, made, other;
 static bool forced, by_hand;
 static int block_error;
-static unsigned closed;
+static unsigned closed, seen_count;
 static char said[2000];
 static const u8 bytes[] = {1};
 static const struct boot_file boot_files[] = {
@@ -114,6 +114,12 @@ static int eject(struct media *media, bool force)
     return by_hand ? -EINPROGRESS : 0;
 }
 
+static void seen(struct media *media)
+{
+    (void)media;
+    seen_count++;
+}
+
 static u64 clock_read(void)
 {
     return 12345;
@@ -128,7 +134,7 @@ static int setup(void **state)
 {
     static const struct media_host host = {clock_read, alarm_set};
     static const struct media_ops ops = {
-        .check_events = check_events, .describe = describe, .insert = insert, .eject = eject};
+        .check_events = check_events, .describe = describe, .insert = insert, .eject = eject, .seen = seen};
 
     (void)state;
     media_start(&host);
@@ -192,8 +198,9 @@ static void test_insert(void **state)
                         "VM web has no drive cd7; right would be one of cd0, cd1.\n");
     assert_string_equal(say(media_insert_command, &db, cd0, tools),
                         "VM db has no drive with removable media; `cdrom` in its section gives one.\n");
-    assert_string_equal(say(media_insert_command, &off, cd0, tools),
-                        "VM off has no drives: it does not run.\n");
+    assert_string_equal(
+        say(media_insert_command, &off, cd0, tools),
+        "VM off has no drives while it does not run; right would be `vm start off` before.\n");
     block_error = 0;
     by_hand = true;
     closed = 0;
@@ -254,22 +261,51 @@ static void test_lists(void **state)
 
     (void)state;
     say(media_insert_command, &web, cd0, tools);
-    assert_non_null(
-        strstr(say(media_list_command, NULL, NULL, NULL),
-               "\nweb                  cd0   change                    0 ms       1  tools.iso\n"));
-    assert_non_null(
-        strstr(said, "\nweb                  cd1   -                         0 ms       1  tools.iso\n"));
+    drives[1].by_itself = MEDIA_EJECT_REQUEST;
+    say(media_list_command, NULL, NULL, NULL);
+    assert_non_null(strstr(said, "\nweb                  cd0      change, eject change, eject change        "
+                                 "      0 ms       1  tools.iso\n"));
+    assert_non_null(strstr(said, "\nweb                  cd1      change, eject eject         -             "
+                                 "   2000 ms       1  tools.iso\n"));
     assert_non_null(
         strstr(say(media_events_command, NULL, NULL, NULL), "12.345 s  web                  cd0   change\n"));
+    assert_int_equal(drives[0].pending, MEDIA_CHANGE); /* which the guest has not seen */
+}
+
+/* A drive of the machine that no VM has is called by "-", and whoever reads the lists has seen its events. */
+static void test_no_vm(void **state)
+{
+    char cd0[] = "cd0", ide[] = "ide:0", ram[] = "ram:1M", ms[] = "300";
+
+    (void)state;
+    assert_string_equal(
+        say(media_eject_command, NULL, ide, NULL),
+        "The CD drive ide:0 is a VM's, or not there; right would be a VM's name instead of -.\n");
+    drives[1].vm = NULL;
+    string_copy(drives[1].name, ide, sizeof(drives[1].name));
+    assert_string_equal(say(media_eject_command, NULL, cd0, NULL),
+                        "The CD drive cd0 is a VM's, or not there; right would be ide:0.\n");
+    assert_string_equal(say(media_insert_command, NULL, ide, ram),
+                        "-: ide:0 is a drive of the machine; right would be to put a disc in by hand.\n");
+    assert_int_equal(closed, 0);
+    assert_string_equal(say(media_poll_command, NULL, ide, ms), "-: ide:0 is asked every 300 ms.\n");
+    inside = &other;
+    assert_string_equal(say(media_eject_command, NULL, ide, NULL),
+                        "-: ide:0 is locked by the guest, which finds an eject request now; with --force its "
+                        "medium goes at once.\n");
+    seen_count = 0;
+    assert_non_null(strstr(say(media_list_command, NULL, NULL, NULL),
+                           "\n-                    ide:0    change, eject change, eject -             "));
+    say(media_events_command, NULL, NULL, NULL);
+    assert_int_equal(seen_count, 2 * 2); /* each drive of this test has a hand for it */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_insert, setup),
-        cmocka_unit_test_setup(test_eject, setup),
-        cmocka_unit_test_setup(test_poll, setup),
-        cmocka_unit_test_setup(test_lists, setup),
+        cmocka_unit_test_setup(test_insert, setup), cmocka_unit_test_setup(test_eject, setup),
+        cmocka_unit_test_setup(test_poll, setup),   cmocka_unit_test_setup(test_lists, setup),
+        cmocka_unit_test_setup(test_no_vm, setup),
     };
 
     return cmocka_run_group_tests_name("monitor_media", tests, NULL, NULL);

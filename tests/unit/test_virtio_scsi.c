@@ -180,6 +180,8 @@ static int setup_drive(void **state)
 static int teardown(void **state)
 {
     virtio_scsi_reset(scsi);
+    while (scsi->units[1].cd.media.checking) /* as block_close of a drive does */
+        fake_cd_drive.user->tell(fake_cd_drive.user, CD_NEWS_CHECKED);
     virtio_scsi_destroy(scsi);
     board.machine->scsi = NULL;
     assert_int_equal(frame_owned(frame_owner_support(0)), 0);
@@ -564,6 +566,30 @@ static void test_drive_polls(void **state)
     assert_int_equal(media->ops->insert(media, &disk), -EPERM);
 }
 
+/* A guest that closes what it had open, and locked, has it looked at closely, polls or not. */
+static void test_drive_closed(void **state)
+{
+    static const u8 lock[12] = {0x1e, [4] = 1}, allow[12] = {0x1e};
+    struct media *media = &scsi->units[1].cd.media;
+
+    (void)state;
+    tell(CD_NEWS_CHECKED);
+    wake_up(1);
+    assert_int_equal(media_set_poll(media, MEDIA_POLL_NEVER), 0);
+    for (u32 i = 1; i < 4; i++) {
+        assert_int_equal(ask(1, lock, 0, 0), SCSI_GOOD);
+        assert_int_equal(ask(1, lock, 0, 0), SCSI_GOOD);
+        assert_int_equal(fake_cd_drive.checks, i);
+        assert_int_equal(ask(1, allow, 0, 0), SCSI_GOOD);
+        assert_int_equal(ask(1, allow, 0, 0), SCSI_GOOD);
+        assert_int_equal(fake_cd_drive.checks, i + 1);
+        assert_true(fake_cd_drive.thorough);
+        tell(CD_NEWS_CHECKED);
+    }
+    media_flush(media, 0);
+    assert_false(fake_cd_drive.thorough);
+}
+
 static void test_drive_exchange(void **state)
 {
     (void)state;
@@ -684,6 +710,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reset_forgets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_notifies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drive_polls, setup_drive, teardown),
+        cmocka_unit_test_setup_teardown(test_drive_closed, setup_drive, teardown),
         cmocka_unit_test_setup_teardown(test_drive_exchange, setup_drive, teardown),
         cmocka_unit_test_setup_teardown(test_drive_tray, setup_drive, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
