@@ -2,9 +2,9 @@
 /*
  * A CD drive of the machine: all of a medium is read, and its checksum printed, which the test knows. With
  * "watch" it goes on by polling for media events, as Linux does, prints each, reads each of two new media,
- * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "stuck" it locks
- * the tray and waits for a key, reads what will not come before the medium has gone by force, and then all of
- * another medium.
+ * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "stuck" it
+ * locks the tray and waits for a key, reads what will not come before the medium has gone by force, and then
+ * all of another medium.
  */
 // alone: tests/system/test_cd_drives.py gives it its drive
 #include "lib/apic.h"

@@ -239,7 +239,6 @@ static void check_events(struct media *media, u32 clearing)
         media_checked(&me.media, 0);
 }
 
-
 static struct read {
     struct block_request block;
     struct guest_segment segment;
