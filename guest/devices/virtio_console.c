@@ -153,6 +153,17 @@ void virtio_console_work(struct virtio_console *console, struct vcpu *vcpu)
     console->virtio.worker.work = false;
     serve(console);
     virtio_turn_end(&console->virtio, vcpu);
+    console_input_again(end_of(console), CONSOLE_UART);
+}
+
+/*
+ * The UART may have spoken since something was typed for this port, or this port's driver has gone: what
+ * waits is the UART's. It is told at the end of a turn, where no lock is held.
+ */
+static void uart_tell(struct virtio_console *console)
+{
+    if (console_guest_readable(end_of(console), CONSOLE_UART))
+        virtio_work_want(&console->virtio);
 }
 
 static void notified(struct virtio *virtio, unsigned queue)
@@ -162,6 +173,7 @@ static void notified(struct virtio *virtio, unsigned queue)
     (void)queue;
     console->virtio.worker.work = false;
     serve(console);
+    uart_tell(console);
 }
 
 /* Somebody has typed. Guest memory is for a turn of a vCPU. */
@@ -176,12 +188,16 @@ static void input_ready(void *context)
 
 /* ---------------------------------------------------------------- life */
 
-static bool driver_reset(struct virtio *virtio)
+static void driver_forget(struct virtio_console *console)
 {
-    struct virtio_console *console = console_of(virtio);
-
     console->sending = console->receiving = (struct virtio_console_chain){0};
     console_leave_virtio(end_of(console));
+}
+
+static bool driver_reset(struct virtio *virtio)
+{
+    driver_forget(console_of(virtio));
+    uart_tell(console_of(virtio));
     return true;
 }
 
@@ -211,7 +227,7 @@ struct virtio_console *virtio_console_create(struct machine *m, unsigned slot)
 void virtio_console_reset(struct virtio_console *console)
 {
     spinlock_take(lock_of(console));
-    driver_reset(&console->virtio);
+    driver_forget(console);
     virtio_power_on(&console->virtio);
     spinlock_release(lock_of(console));
 }

@@ -263,6 +263,21 @@ int console_guest_read(struct console *console, enum console_port port)
     return byte;
 }
 
+void console_input_again(struct console *console, enum console_port port)
+{
+    void (*ready)(void *context);
+    void *context;
+
+    if (!console_guest_readable(console, port))
+        return;
+    spinlock_take(&line.lock);
+    ready = console->listeners[port].input_ready;
+    context = console->listeners[port].context;
+    spinlock_release(&line.lock);
+    if (ready)
+        ready(context);
+}
+
 u64 console_input_dropped(const struct console *console)
 {
     return READ_ONCE(console->input_dropped);

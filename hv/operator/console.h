@@ -28,7 +28,7 @@ struct console *console_create(const char *name, u32 vm);
 
 /* What a guest has in front of its console: its UART, and a virtio console beside it if it was given one. */
 enum console_port { CONSOLE_UART, CONSOLE_VIRTIO, CONSOLE_PORTS };
-/* Told when input waits for this port. Called without locks on the boot CPU. */
+/* Told when input waits for this port. Called without locks, on any CPU. */
 void console_set_listener(struct console *console, enum console_port port, void (*input_ready)(void *context),
                           void *context);
 
@@ -46,6 +46,11 @@ bool console_guest_readable(const struct console *console, enum console_port por
  */
 void console_guest_write_virtio(struct console *console, const char *text, size_t size);
 void console_leave_virtio(struct console *console);
+/*
+ * What was typed for another port may be this one's by now: tell it, if something waits. Any CPU, no lock
+ * held; not within its own listener.
+ */
+void console_input_again(struct console *console, enum console_port port);
 /* Bytes typed that found the guest's input queue full. Any CPU. */
 u64 console_input_dropped(const struct console *console);
 

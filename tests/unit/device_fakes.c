@@ -145,6 +145,13 @@ void console_leave_virtio(struct console *console)
     board.input_port = CONSOLE_UART;
 }
 
+void console_input_again(struct console *console, enum console_port port)
+{
+    assert_false(spinlock_held(&board.vm.device_lock));
+    if (console_guest_readable(console, port))
+        input_ready[port](input_context[port]);
+}
+
 void console_set_listener(struct console *console, enum console_port port, void (*listener)(void *context),
                           void *context)
 {

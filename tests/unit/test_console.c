@@ -218,9 +218,18 @@ static void test_ports(void **state)
     assert_int_equal(told_virtio, 1);
     type("c");
     assert_int_equal(told_virtio, 2);
+    console_input_again(web, CONSOLE_UART); /* it is not for that one */
+    assert_int_equal(told_web, told_uart);
+    say(web, "# ");
+    console_input_again(web, CONSOLE_VIRTIO);
+    assert_int_equal(told_virtio, 2);
+    console_input_again(web, CONSOLE_UART);
+    assert_int_equal(told_web, ++told_uart);
     console_leave_virtio(web);
     assert_int_equal(console_guest_read(web, CONSOLE_VIRTIO), -1);
     assert_int_equal(console_guest_read(web, CONSOLE_UART), 'c');
+    console_input_again(web, CONSOLE_UART);
+    assert_int_equal(told_web, told_uart);
     console_set_listener(web, CONSOLE_VIRTIO, NULL, NULL);
 }
 

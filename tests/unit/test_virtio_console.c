@@ -187,6 +187,54 @@ static void test_input_waits(void **state)
     assert_int_equal(inb(0x3f8), 'u');
 }
 
+/* The UART speaks between the key and the turn that fetches it: the key is the UART's, which is told. */
+static void test_uart_speaks_meanwhile(void **state)
+{
+    (void)state;
+    send("$ ");
+    offer_room(0, 100);
+    board_type("k");
+    board.input_port = CONSOLE_UART;
+    assert_int_equal(inb(0x3fd) & 1, 0);
+    work();
+    assert_int_equal(inb(0x3fd) & 1, 1);
+    assert_int_equal(inb(0x3f8), 'k');
+    assert_int_equal(driver_used(RECEIVE)->idx, 0);
+}
+
+/* There was no room for it, then the UART has spoken: when room comes, it is too late. */
+static void test_uart_spoke_before_there_was_room(void **state)
+{
+    (void)state;
+    send("$ ");
+    board_type("m");
+    work();
+    board.input_port = CONSOLE_UART;
+    offer_room(0, 100);
+    assert_int_equal(inb(0x3fd) & 1, 0); /* an exit to this device is no place for that one */
+    work();
+    assert_int_equal(inb(0x3f8), 'm');
+    board.vcpus[1].requests = 0;
+    work();
+    assert_int_equal(board.vcpus[1].requests, 0);
+}
+
+/* A driver that goes leaves the UART what was typed for it; one whose FIFO is full keeps nobody at work. */
+static void test_driver_goes(void **state)
+{
+    (void)state;
+    send("$ ");
+    board_type("0123456789");
+    work();
+    driver_begin(DRIVER_RINGS, 2);
+    work();
+    assert_int_equal(inb(0x3f8), '0');
+    board.vcpus[1].requests = 0;
+    for (unsigned i = 0; i < 3; i++)
+        work();
+    assert_int_equal(board.vcpus[1].requests, 0);
+}
+
 static void test_broken_rules(void **state)
 {
     static const struct {
@@ -267,6 +315,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shares, setup, teardown),
         cmocka_unit_test_setup_teardown(test_input, setup, teardown),
         cmocka_unit_test_setup_teardown(test_input_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_uart_speaks_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_uart_spoke_before_there_was_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_driver_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken_rules, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reset_is_power_on, setup, teardown),
