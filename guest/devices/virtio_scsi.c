@@ -553,7 +553,7 @@ static const struct media_ops drive_ops = {
     .eject = medium_eject,
 };
 
-/* What lies in it: the file, memory, or what the machine's drive has. */
+/* What lies in it: the file, zeros, or what the machine's drive has. */
 static int medium_open(struct virtio_scsi_unit *unit, const struct vm_disk *cdrom,
                        struct block_device **medium, char *why, size_t size)
 {
@@ -566,10 +566,8 @@ static int medium_open(struct virtio_scsi_unit *unit, const struct vm_disk *cdro
         *medium = !error && unit->drive->sectors ? unit->drive : NULL;
         return error;
     }
-    if (cdrom->file.start)
-        error = block_rom_create(&cdrom->file, owner, medium);
-    else if (cdrom->bytes)
-        error = block_ram_create(&cdrom->file, cdrom->bytes, owner, medium);
+    if (cdrom->file.start || cdrom->bytes)
+        error = block_rom_create(&cdrom->file, cdrom->bytes, owner, medium);
     if (error)
         snprintf(why, size, "no memory is left for cdrom = %s", cdrom->name);
     return error;

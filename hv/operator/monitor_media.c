@@ -133,22 +133,18 @@ static const struct boot_file *file_named(const char *name)
 static struct block_device *medium_make(const struct vm *vm, const char *source)
 {
     static const struct boot_file blank;
-    const struct boot_file *file = NULL;
+    const struct boot_file *file = &blank;
     struct block_device *medium = NULL;
     u64 bytes;
     bool right = config_disk_parse(span_of(source), &bytes);
-    int error;
+    int error = -EINVAL;
 
-    if (!right) {
-        error = -EINVAL;
-    } else if (!bytes) {
+    if (right && !bytes)
         file = file_named(source);
-        if (!file)
-            return NULL;
-        error = block_rom_create(file, frame_owner_support(vm->index), &medium);
-    } else {
-        error = block_ram_create(&blank, bytes, frame_owner_support(vm->index), &medium);
-    }
+    if (!file)
+        return NULL;
+    if (right)
+        error = block_rom_create(file, bytes, frame_owner_support(vm->index), &medium);
     if (!error)
         return medium;
     console_printf("%s can't be a medium: %s.\n", source,

@@ -68,9 +68,10 @@ void block_close(struct block_device *device);
 int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
                      struct block_device **device);
 /*
- * A medium that can only be read, and costs no memory beside the file's: whole blocks of 2048 bytes.
- * Likewise.
+ * A medium that can only be read, so that nothing is promised, and zeros cost no memory: whole blocks of 2048
+ * bytes. Likewise.
  */
-int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device);
+int block_rom_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
+                     struct block_device **device);
 
 #endif

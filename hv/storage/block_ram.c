@@ -26,7 +26,7 @@ struct ram_disk {
     struct block_device device;
     const u8 *base;
     u64 base_bytes;
-    u64 promised, leaf_count; /* frames; leaves */
+    u64 promised, leaf_count; /* frames; leaves, of what is never written none */
     frame_owner_t owner;
     struct ram_leaf *leaves[]; /* NULL: ENTRY_BASE throughout */
 };
@@ -43,7 +43,8 @@ static u64 bytes_in_page(u64 position, u64 bytes)
 
 static u64 entry_get(const struct ram_disk *ram, u64 page)
 {
-    const struct ram_leaf *leaf = ram->leaves[page / LEAF_ENTRIES];
+    u64 number = page / LEAF_ENTRIES;
+    const struct ram_leaf *leaf = number < ram->leaf_count ? ram->leaves[number] : NULL;
 
     return leaf ? leaf->entries[page % LEAF_ENTRIES] : ENTRY_BASE;
 }
@@ -237,8 +238,7 @@ static const struct block_ops ram_ops = {.submit = ram_submit, .close = ram_clos
 static int create(const struct boot_file *base, u64 size, u64 pages, frame_owner_t owner,
                   struct ram_disk **ram)
 {
-    u64 leaf_count = (ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE + LEAF_ENTRIES - 1) / LEAF_ENTRIES;
-    u64 promised = pages ? pages + leaf_count : 0;
+    u64 leaf_count = (pages + LEAF_ENTRIES - 1) / LEAF_ENTRIES, promised = pages + leaf_count;
     int error;
 
     if (size == 0 || size > BYTES_MAX)
@@ -280,10 +280,12 @@ int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owne
     return error;
 }
 
-int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device)
+int block_rom_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
+                     struct block_device **device)
 {
+    u64 size = base->start ? base->size : bytes;
     struct ram_disk *ram;
-    int error = create(file, ALIGN_UP(file->size, ROM_BLOCK), 0, owner, &ram);
+    int error = create(base, ALIGN_UP(size, ROM_BLOCK), 0, owner, &ram);
 
     if (error)
         return error;

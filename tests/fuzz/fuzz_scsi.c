@@ -128,7 +128,7 @@ static void operate(const struct machine *m, u8 what)
         media->ops->eject(media, what & 4);
         return;
     }
-    require(block_rom_create(&image, frame_owner_support(0), &medium) == 0);
+    require(block_rom_create(&image, 0, frame_owner_support(0), &medium) == 0);
     if (media->ops->insert(media, medium))
         block_close(medium);
 }

@@ -228,8 +228,8 @@ static void test_rom(void **state)
     fake_memory_begin();
     fake_guest_ram_reset(&memory, 64 << 20);
     memset(file, 0x5a, sizeof(file));
-    assert_int_equal(block_rom_create(&(struct boot_file){"none", file, 0}, OWNER, &disk), -EINVAL);
-    assert_int_equal(block_rom_create(&base, OWNER, &disk), 0);
+    assert_int_equal(block_rom_create(&(struct boot_file){"none", file, 0}, 0, OWNER, &disk), -EINVAL);
+    assert_int_equal(block_rom_create(&base, 0, OWNER, &disk), 0);
     assert_int_equal(frame_promised(OWNER), 0);
     assert_int_equal(frame_owned(OWNER), 1);
     assert_int_equal(disk->sectors, SECTORS);
@@ -243,12 +243,38 @@ static void test_rom(void **state)
     end();
 }
 
+/* A blank medium, of whatever size: nothing is promised for writes that can't be, and no page is needed. */
+static void test_blank_rom(void **state)
+{
+    const struct boot_file none = {0};
+    const struct guest_segment segment = {BUFFER, 2 * BLOCK_SECTOR};
+    const u64 bytes = BIT(40);
+
+    (void)state;
+    fake_memory_begin();
+    fake_guest_ram_reset(&memory, 64 << 20);
+    assert_int_equal(block_rom_create(&none, 0, OWNER, &disk), -EINVAL);
+    assert_int_equal(block_rom_create(&none, bytes, OWNER, &disk), 0);
+    assert_int_equal(frame_promised(OWNER), 0);
+    assert_int_equal(frame_owned(OWNER), 1);
+    assert_string_equal(disk->name, "ram");
+    assert_int_equal(disk->sectors, bytes / BLOCK_SECTOR);
+    memset(fake_guest_ram_at(BUFFER), 0x5a, 2 * BLOCK_SECTOR);
+    assert_int_equal(ask(BLOCK_READ, disk->sectors - 2, 2, &segment, 1), 0);
+    for (u32 i = 0; i < 2 * BLOCK_SECTOR; i++)
+        assert_int_equal(fake_guest_ram_at(BUFFER)[i], 0);
+    assert_int_equal(ask(BLOCK_WRITE, 0, 2, &segment, 1), -EROFS);
+    assert_int_equal(ask(BLOCK_DISCARD, 0, 8, NULL, 0), -EROFS);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_may_be_asked), cmocka_unit_test(test_frames),
         cmocka_unit_test(test_no_memory),         cmocka_unit_test(test_file),
         cmocka_unit_test(test_against_a_model),   cmocka_unit_test(test_rom),
+        cmocka_unit_test(test_blank_rom),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,23 +52,14 @@ void panic_at(const char *file, int line, const char *format, ...)
     abort();
 }
 
-int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device)
-{
-    (void)owner;
-    made.name = file->name;
-    *device = &made;
-    return file->size ? block_error : -EINVAL;
-}
-
-int block_ram_create(const struct boot_file *base, u64 size, frame_owner_t owner,
+int block_rom_create(const struct boot_file *base, u64 size, frame_owner_t owner,
                      struct block_device **device)
 {
     (void)owner;
-    assert_null(base->start);
-    assert_int_equal(size, 1 << 20);
-    made.name = "ram";
+    assert_int_equal(size, base->start ? 0 : 1 << 20);
+    made.name = base->start ? base->name : "ram";
     *device = &made;
-    return block_error;
+    return base->size || size ? block_error : -EINVAL;
 }
 
 void block_close(struct block_device *device)

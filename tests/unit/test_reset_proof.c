@@ -142,9 +142,10 @@ int drive_open(const char *name, bool write, frame_owner_t owner, struct block_d
 }
 
 /* The machine has no disks here: tests/unit/test_virtio_blk.c compares theirs. */
-int block_rom_create(const struct boot_file *file, frame_owner_t owner, struct block_device **device)
+int block_rom_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
+                     struct block_device **device)
 {
-    return block_ram_create(file, 0, owner, device);
+    return block_ram_create(base, bytes, owner, device);
 }
 
 int block_ram_create(const struct boot_file *base, u64 bytes, frame_owner_t owner,
