@@ -470,7 +470,6 @@ static void drive_tells(struct cd_user *user, u32 news)
 {
     struct virtio_scsi_unit *unit = container_of(user, struct virtio_scsi_unit, user);
     struct scsi_cd *cd = &unit->cd;
-    bool open = news & CD_NEWS_OPEN;
 
     spinlock_take(lock_of(unit->scsi));
     if (news & CD_NEWS_GONE)
@@ -480,7 +479,7 @@ static void drive_tells(struct cd_user *user, u32 news)
     if (news & CD_NEWS_EJECT_WANTED)
         scsi_cd_ask_eject(cd);
     if (!cd->medium)
-        cd->tray_open = open;
+        cd->tray_open = cd_drive_is_open(unit->drive);
     unit->drive_is_open = cd->tray_open;
     spinlock_release(lock_of(unit->scsi));
     if (news & CD_NEWS_CHECKED)

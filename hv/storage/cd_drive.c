@@ -265,10 +265,15 @@ void cd_lost(struct drive *drive)
 
 /* ---------------------------------------------------------------- the user */
 
+static bool tray_is_to_move(const struct cd_drive *cd)
+{
+    return (cd->wishes | cd->sent) & CD_WISH_TRAY;
+}
+
 /* It moved, and does not any more. */
 static bool has_moved(const struct cd_drive *cd)
 {
-    return cd->is_moving && !((cd->wishes | cd->sent) & CD_WISH_TRAY);
+    return cd->is_moving && !tray_is_to_move(cd);
 }
 
 bool cd_has_news(const struct cd_drive *cd)
@@ -283,7 +288,7 @@ void cd_tell(struct drive *drive)
     spinlock_take(&drive->lock);
     while (cd_has_news(cd) && !cd->telling) {
         struct cd_user *user = cd->user;
-        u32 news = cd->news | (cd->is_open ? CD_NEWS_OPEN : 0);
+        u32 news = cd->news;
         bool moved = has_moved(cd);
 
         cd->news = 0;
@@ -369,6 +374,18 @@ void cd_move_tray(struct drive *drive, bool open)
 void cd_drive_move_tray(struct block_device *device, bool open)
 {
     cd_move_tray(drive_of(device), open);
+}
+
+bool cd_drive_is_open(struct block_device *device)
+{
+    struct drive *drive = drive_of(device);
+    const struct cd_drive *cd = &drive->cd;
+    bool open;
+
+    spinlock_take(&drive->lock);
+    open = tray_is_to_move(cd) ? cd->open_wanted : cd->is_open;
+    spinlock_release(&drive->lock);
+    return open;
 }
 
 void cd_drive_lock_tray(struct block_device *device, bool lock)

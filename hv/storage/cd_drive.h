@@ -20,7 +20,6 @@ enum cd_news {
     CD_NEWS_CAME = 2,         /* behind that: there is one, for cd_drive_take */
     CD_NEWS_EJECT_WANTED = 4, /* somebody has pressed the button of a locked tray */
     CD_NEWS_CHECKED = 8,      /* the end of cd_drive_check */
-    CD_NEWS_OPEN = 16,        /* the tray is open */
 };
 
 struct cd_user {
@@ -54,6 +53,8 @@ bool cd_drive_take(struct block_device *device);
  * being told.
  */
 void cd_drive_move_tray(struct block_device *device, bool open);
+/* Is the tray open, or about to? Also worth asking where there is no other news. */
+bool cd_drive_is_open(struct block_device *device);
 /* Does the button of the drive only ask, while there is a medium? */
 void cd_drive_lock_tray(struct block_device *device, bool lock);
 

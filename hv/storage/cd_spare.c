@@ -87,6 +87,7 @@ void cd_spare_begin(struct drive *drive)
     struct cd_spare *spare = &drive->cd.spare;
     s32 poll_ms = spare->media.poll_ms; /* MEDIA_POLL_NEVER at first; then the operator's wish */
 
+    drive->cd.news = 0; /* what was found at boot is no change */
     *spare = (struct cd_spare){.user = {&spare->media, drive_tells}};
     spare->media = (struct media){
         .ops = &ops, .supported = drive->cd.no_events ? MEDIA_CHANGE : MEDIA_EVENTS, .poll_ms = poll_ms};

@@ -48,6 +48,12 @@ void cd_drive_move_tray(struct block_device *device, bool open)
     fake_cd_drive.moves++;
 }
 
+bool cd_drive_is_open(struct block_device *device)
+{
+    (void)device;
+    return fake_cd_drive.open;
+}
+
 void cd_drive_lock_tray(struct block_device *device, bool lock)
 {
     (void)device;

@@ -227,7 +227,7 @@ static void tell(struct cd_user *user, u32 news)
     }
     me.eject += !!(news & CD_NEWS_EJECT_WANTED);
     me.checked += !!(news & CD_NEWS_CHECKED);
-    me.open = news & CD_NEWS_OPEN;
+    me.open = cd_drive_is_open(cd);
     if (news & CD_NEWS_CHECKED)
         media_checked(&me.media, 0);
 }
@@ -343,6 +343,8 @@ static void begin(void)
         drive.slot_count = 1;
         assert_int_equal(drive_register(&drive), 0);
         assert_non_null(strstr(said, "drive ide:0: a CD drive, with a medium in it"));
+        pass(SECOND);
+        assert_int_equal(drive.cd.spare.media.pending, 0);
         registered = true;
     } else {
         assert_true(drive_buffer_make(&drive, 0));
@@ -583,6 +585,10 @@ static void test_eject_under_a_check(void **state)
     media_flush(&me.media, 0);
     cd_drive_move_tray(cd, true);
     me.medium = 0;
+    me.open = false;
+    while (!me.checked) /* nor about the tray, which is to be open */
+        step();
+    assert_true(me.open);
     pass(SECOND);
     assert_int_equal(me.came + me.gone, 0);
     assert_int_equal(me.checked, 2); /* and the one behind it */
@@ -625,6 +631,7 @@ static void test_no_check_while_the_tray_moves(void **state)
     me.medium = 0;
     pass(SECOND);
     assert_non_null(strstr(said, "drive ide:0: its tray can't be opened"));
+    assert_false(cd_drive_is_open(cd));
     assert_int_equal(me.came, 2);
     assert_int_equal(me.medium, hw.medium);
     check(); /* nothing blocks any more */
