@@ -2,7 +2,8 @@
 /*
  * A CD drive of the machine: all of a medium is read, and its checksum printed, which the test knows. With
  * "watch" it goes on by polling for media events, as Linux does, prints each, reads each of two new media,
- * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "stuck" it
+ * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "keys" it polls
+ * before that once for each key "p", and no more behind another one. With "stuck" it
  * locks the tray and waits for a key, reads what will not come before the medium has gone by force, and then
  * all of another medium.
  */
@@ -127,6 +128,22 @@ static void watch(void)
     say("answer %x", run(0, 0x00));
 }
 
+static char key_get(void)
+{
+    while (!(in8(COM1_KEY) & 1))
+        delay_us(POLL_US);
+    return (char)in8(COM1);
+}
+
+static void watch_by_keys(void)
+{
+    while (key_get() == 'p') {
+        u8 event = event_get();
+
+        say("event %u, status %u", event, data[5]);
+    }
+}
+
 static void stuck(void)
 {
     static const u8 read[12] = {0x28, 0, 0, 0, 0, 5, 0, 0, 8};
@@ -134,9 +151,7 @@ static void stuck(void)
     struct vring_used_elem used;
 
     ok(lock(true), "the tray is locked");
-    while (!(in8(COM1_KEY) & 1))
-        delay_us(POLL_US);
-    in8(COM1);
+    key_get();
     ask(read, 8 * SCSI_BLOCK);
     say("it is asked");
     while (answer == SCSI_NO_ANSWER && waited++ < PATIENCE)
@@ -158,6 +173,8 @@ void guest_main(void)
     medium_read();
     if (word_given("stuck"))
         stuck();
+    if (word_given("keys"))
+        watch_by_keys();
     if (word_given("watch"))
         watch();
 }
