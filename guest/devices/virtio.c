@@ -50,6 +50,8 @@ _Static_assert(sizeof(struct virtio_pci_cap) == 16 && sizeof(struct virtio_pci_n
 /* No guest-physical address has these bits; so no ring goes around the end of all addresses. */
 #define PLACE_IMPOSSIBLE BITS(63, 48)
 
+#define NOWHERE BIT(63) /* no RAM is there */
+
 #define FAILURES_TOLD       3
 #define FAILURES_TOLD_IN_MS 1000
 
@@ -128,12 +130,17 @@ void virtio_config_changed(struct virtio *virtio)
 
 /* ---------------------------------------------------------------- queues */
 
-bool virtio_is_usable(const struct virtio *virtio, unsigned queue)
+static inline bool is_usable(const struct virtio *virtio, unsigned queue)
 {
     u8 status = virtio->status & (STATUS_SERVING | VIRTIO_CONFIG_S_NEEDS_RESET);
 
     return status == STATUS_SERVING && !virtio->resetting && virtio->queues[queue].enabled &&
            pci_is_master(&virtio->pci);
+}
+
+bool virtio_is_usable(const struct virtio *virtio, unsigned queue)
+{
+    return is_usable(virtio, queue);
 }
 
 /* May this byte be written? Also if no RAM can ever be there, which the write will tell. */
@@ -153,20 +160,50 @@ static bool are_there(struct virtio *virtio, gpa_t gpa, u64 bytes)
     return is_there(virtio, gpa) && is_there(virtio, gpa + bytes - 1);
 }
 
-static bool answer_is_there(struct virtio *virtio, const struct virtq_chain *chain)
+static __attribute__((noinline)) bool used_is_there(struct virtio *virtio, struct virtq *queue)
+{
+    queue->used_is_there = are_there(virtio, queue->used, virtq_used_bytes(queue));
+    return queue->used_is_there;
+}
+
+/* Where the part of the answer is that this buffer holds. */
+static inline gpa_t answer_at(const struct virtio *virtio, const struct guest_segment *buffer, u64 bytes)
+{
+    return virtio->ops->answer_is_last ? buffer->gpa + buffer->bytes - bytes : buffer->gpa;
+}
+
+static __attribute__((noinline)) bool answer_find(struct virtio *virtio, const struct virtq_chain *chain)
 {
     const struct guest_segment *first = chain->buffers + chain->readable;
-    bool is_last = virtio->ops->answer_is_last;
     u64 left = virtio->ops->answer_bytes, part;
 
     for (u32 i = 0; i < chain->writable && left; i++, left -= part) {
-        const struct guest_segment *buffer = &first[is_last ? chain->writable - 1u - i : i];
+        const struct guest_segment *buffer =
+            &first[virtio->ops->answer_is_last ? chain->writable - 1u - i : i];
 
         part = MIN(buffer->bytes, left);
-        if (part && !are_there(virtio, buffer->gpa + (is_last ? buffer->bytes - part : 0), part))
+        if (!part)
+            continue;
+        if (!are_there(virtio, answer_at(virtio, buffer, part), part))
             return false;
+        virtio->there = answer_at(virtio, buffer, part) & PAGE_MASK;
     }
     return true;
+}
+
+/* Most answers go to one buffer, and to the page of the one before. */
+static inline bool answer_is_there(struct virtio *virtio, const struct virtq_chain *chain)
+{
+    u64 bytes = virtio->ops->answer_bytes;
+    const struct guest_segment *buffer;
+
+    if (!chain->writable)
+        return true;
+    buffer = &chain->buffers[chain->readable + (virtio->ops->answer_is_last ? chain->writable - 1u : 0)];
+    if (likely(buffer->bytes >= bytes &&
+               answer_at(virtio, buffer, bytes) - virtio->there <= PAGE_SIZE - bytes))
+        return true;
+    return answer_find(virtio, chain);
 }
 
 bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chain)
@@ -176,7 +213,7 @@ bool virtio_take(struct virtio *virtio, unsigned queue, struct virtq_chain *chai
     bool more = true;
     int taken = 0;
 
-    if (!virtio_is_usable(virtio, queue) || !are_there(virtio, virtq->used, virtq_used_bytes(virtq)))
+    if (!is_usable(virtio, queue) || (!virtq->used_is_there && !used_is_there(virtio, virtq)))
         return false;
     while (taken == 0 && more) {
         taken = virtq_take(virtq, memory_of(virtio), chain, &why);
@@ -229,7 +266,7 @@ static void notify(struct virtio *virtio, struct vcpu *vcpu, u32 offset)
 {
     u32 queue = offset / NOTIFY_STEP;
 
-    if (queue >= virtio->ops->queue_count || !virtio_is_usable(virtio, queue))
+    if (queue >= virtio->ops->queue_count)
         return;
     WRITE_ONCE(virtio->worker.vcpu, vcpu);
     virtio->ops->notify(virtio, queue);
@@ -263,6 +300,7 @@ static void registers_reset(struct virtio *virtio)
     virtio->status = virtio->isr = virtio->generation = 0;
     virtio->resetting = virtio->lacks_memory = false;
     virtio->lacking = 0;
+    virtio->there = NOWHERE;
     for (u32 i = 0; i < virtio->ops->queue_count; i++)
         virtio->queues[i] = (struct virtq){.size = VIRTQ_SIZE_MAX, .vector = VIRTIO_MSI_NO_VECTOR};
     line_update(virtio);

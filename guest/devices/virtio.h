@@ -32,7 +32,7 @@ struct virtio_ops {
     /* Of what is written, what must find memory, or the driver could never be told: see virtio_take. */
     u32 answer_bytes;
     bool answer_is_last; /* it is the last bytes, not the first ones */
-    /* The driver has put chains into a queue, which may be used. */
+    /* The driver says that it has put chains into a queue; virtio_take looks whether that may be used. */
     void (*notify)(struct virtio *virtio, unsigned queue);
     /*
      * The driver is about to read the device configuration, or has written to it; the device's lock held.
@@ -60,6 +60,7 @@ struct virtio {
     struct virtio_worker worker;
     bool lacks_memory; /* the machine had none to be written to ... */
     gpa_t lacking;     /* ... here */
+    gpa_t there;       /* of the latest answer: a page that has memory, or was given away since */
     struct log_limit log_limit;
 };
 

@@ -15,6 +15,7 @@ struct virtq {
     u16 size; /* a power of two */
     bool enabled;
     bool event_index;        /* VIRTIO_RING_F_EVENT_IDX was accepted */
+    bool used_is_there;      /* the used ring has memory, or the driver has given it away since */
     u16 vector;              /* MSI-X */
     gpa_t desc, avail, used; /* as the driver wrote them, aligned */
     u16 next;                /* available entries that were taken, counted without end */

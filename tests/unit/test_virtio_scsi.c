@@ -682,17 +682,17 @@ static void test_no_memory(void **state)
     assert_int_equal(answer(1)->status, 2);
     assert_non_null(
         strstr(said, "its CD drives' controller answers with an error: the VM is promised no memory"));
-    fake_guest_ram_full = REQUESTS + 0x200 * 2 + 0x100 + 107;
-    offer(2, 0, test_unit_ready, 0, 0);
+    fake_guest_ram_full = REQUESTS + 0x1000;
+    offer(8, 0, test_unit_ready, 0, 0); /* in another page than what was there before */
     notify(COMMANDS);
     virtio_scsi_work(scsi, &board.vcpus[1]);
     assert_int_equal(used_count(COMMANDS), 2);
     assert_int_equal(board.memory_waits[1], 1);
-    assert_int_equal(board.waits_for, fake_guest_ram_full);
+    assert_int_equal(board.waits_for, REQUESTS + 0x200 * 8 + 0x100);
     fake_guest_ram_full = ~0ull;
     virtio_scsi_work(scsi, &board.vcpus[1]);
     assert_int_equal(used_count(COMMANDS), 3);
-    assert_int_equal(answer(2)->status, 0);
+    assert_int_equal(answer(8)->status, 0);
     assert_int_equal(status(), 15);
 }
 
