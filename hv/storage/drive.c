@@ -636,24 +636,32 @@ static int look_now(struct drive *drive)
     return drive->busy ? -EIO : 0;
 }
 
+/* "part1, part3", as far as they fit. */
+static void list_partitions(const struct drive *drive, char *list, size_t size)
+{
+    list[0] = '\0';
+    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
+        size_t used = strlen(list);
+
+        if (drive->table.partitions[i].sectors)
+            snprintf(list + used, size - used, "%spart%u", used ? ", " : "", i + 1);
+    }
+}
+
 static void say(const struct drive *drive)
 {
     static const char *const kinds[] = {"no partition table", "MBR", "GPT"};
-    char list[160] = "";
+    char list[160];
 
     if (drive->is_cd) {
         log_info("drive %s: a CD drive, %s", drive->name,
                  drive->cd.medium == CD_READY ? "with a medium in it" : "empty");
         return;
     }
-    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
-        size_t used = strlen(list);
-
-        if (drive->table.partitions[i].sectors)
-            snprintf(list + used, sizeof(list) - used, "%spart%u", used ? ", " : ": ", i + 1);
-    }
-    log_info("drive %s: %llu MiB%s, %s%s", drive->name, (unsigned long long)(drive->sectors >> 11),
-             drive->read_only ? ", write-protected" : "", kinds[drive->table.kind], list);
+    list_partitions(drive, list, sizeof(list));
+    log_info("drive %s: %llu MiB%s, %s%s%s", drive->name, (unsigned long long)(drive->sectors >> 11),
+             drive->read_only ? ", write-protected" : "", kinds[drive->table.kind], list[0] ? ": " : "",
+             list);
     if (drive->table.why)
         log_warning("drive %s: its partition table %s", drive->name, drive->table.why);
 }
@@ -693,6 +701,9 @@ static void list_drives(bool cd, char *why, size_t size)
         used = strlen(why);
         before = ", ";
     }
+    if (before[0] == ';')
+        snprintf(why + used, size - used, ", nor any other %s; right would be a file or ram:SIZE",
+                 cd ? "CD drive" : "disk");
 }
 
 static struct drive *drive_find(const char *name, size_t length)
@@ -721,7 +732,11 @@ static struct drive *range_find(bool cd, const char *name, struct partition *ran
     for (const char *digit = part + strlen("/part"); *digit >= '0' && *digit <= '9' && number < 1000; digit++)
         number = number * 10 + (u32)(*digit - '0');
     if (number < 1 || number > PARTITIONS_MAX || !drive->table.partitions[number - 1].sectors) {
-        snprintf(why, size, "drive %s has no partition %u; the log tells which it has", drive->name, number);
+        char list[100];
+
+        list_partitions(drive, list, sizeof(list));
+        snprintf(why, size, "drive %s has no partition %u; right would be %s", drive->name, number,
+                 list[0] ? list : "all of it, as it has none");
         return NULL;
     }
     *range = drive->table.partitions[number - 1];
@@ -788,8 +803,8 @@ static int open_as(bool cd, const char *name, bool write, frame_owner_t owner, s
     }
     other = cd ? cd_user_of(drive) : conflict_find(drive, &range, write);
     if (other) {
-        snprintf(why, size, "%s is in use as %s%s", name, other->name,
-                 cd ? "" : ", and one of the two writes");
+        snprintf(why, size, "%s is in use as %s%s; right would be another drive%s", name, other->name,
+                 cd ? "" : ", and one of the two writes", cd ? "" : ", or write = no for both");
         return -EBUSY;
     }
     user = user_make(drive, name, &range, owner);

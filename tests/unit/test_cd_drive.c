@@ -393,13 +393,14 @@ static void test_open(void **state)
     (void)state;
     begin();
     assert_int_equal(cd_drive_open("ide:0", OWNER, &other, why, sizeof(why)), -EBUSY);
-    assert_string_equal(why, "ide:0 is in use as ide:0");
+    assert_string_equal(why, "ide:0 is in use as ide:0; right would be another drive");
     assert_int_equal(cd_drive_open("ide:1", OWNER, &other, why, sizeof(why)), -ENOENT);
     assert_string_equal(why, "there is no drive ide:1; right would be one of ide:0");
     assert_int_equal(drive_open("ide:0", false, OWNER, &other, why, sizeof(why)), -ENODEV);
     assert_string_equal(why, "drive ide:0 is a CD drive; right would be cdrom = ide:0");
     assert_int_equal(drive_open("ide:1", false, OWNER, &other, why, sizeof(why)), -ENOENT);
-    assert_string_equal(why, "there is no drive ide:1");
+    assert_string_equal(why,
+                        "there is no drive ide:1, nor any other disk; right would be a file or ram:SIZE");
     end();
 }
 

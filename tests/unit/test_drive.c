@@ -521,11 +521,14 @@ static void test_names(void **state)
     begin_open();
     whole = disk;
     assert_int_equal(open_disk("virtio:0/part1", false), -EBUSY);
-    assert_non_null(strstr(why, "virtio:0/part1 is in use as virtio:0"));
+    assert_string_equal(
+        why, "virtio:0/part1 is in use as virtio:0, and one of the two writes; right would be another "
+             "drive, or write = no for both");
     block_close(whole);
     assert_int_equal(open_disk("virtio:1", false), -ENOENT);
     assert_string_equal(why, "there is no drive virtio:1; right would be one of virtio:0");
     assert_int_equal(open_disk("virtio:0/part3", false), -ENOENT);
+    assert_string_equal(why, "drive virtio:0 has no partition 3; right would be part1, part2");
     assert_int_equal(open_disk("virtio:0/part99", false), -ENOENT);
     drive.read_only = true;
     assert_int_equal(open_disk("virtio:0/part2", true), -EROFS);
