@@ -51,8 +51,11 @@ static int drive_submit(struct block_device *device, struct block_request *reque
 
 static void drive_close(struct block_device *device)
 {
+    struct cd_user *user = fake_cd_drive.user;
+
     (void)device;
-    fake_cd_drive.user->tell(fake_cd_drive.user, CD_NEWS_CHECKED);
+    fake_cd_drive.user = NULL; /* it begins no check any more */
+    user->tell(user, CD_NEWS_CHECKED);
 }
 
 static const struct block_ops drive_ops = {.submit = drive_submit, .close = drive_close};
@@ -155,6 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hostile_count();
         virtio_scsi_work(m->scsi, &hostile.vcpu);
         drives_check(m);
+        hostile.full = data[4 + i] & 0x80 ? (data[4 + i] & 0x7fu) << 9 : HOSTILE_RAM;
         operate(m, data[5 + i / 2] >> (4 * (i % 2)));
         drives_check(m);
     }

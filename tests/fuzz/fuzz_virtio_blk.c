@@ -74,6 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hostile_count();
         virtio_blk_work(m->disks[0], &hostile.vcpu);
         hostile.ram[HOSTILE_AVAIL + 2] += data[2 + i / 2]; /* more chains, or too many */
+        hostile.full = data[i] & 0x80 ? (data[i] & 0x7fu) << 9 : HOSTILE_RAM;
     }
     require(m->disks[0]->virtio.queues[0].told == m->disks[0]->virtio.queues[0].ended ||
             (m->disks[0]->virtio.status & VIRTIO_CONFIG_S_NEEDS_RESET));

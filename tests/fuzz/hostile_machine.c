@@ -60,7 +60,8 @@ void vcpu_wake(struct vcpu *whom, u32 request)
 
 void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
-    require(vcpu == &hostile.vcpu && gpa < HOSTILE_RAM && device != NULL);
+    require(vcpu == &hostile.vcpu && gpa >= hostile.full && gpa < HOSTILE_RAM && device != NULL);
+    require(vcpu->requests & REQUEST_DEVICE); /* it comes back to it */
     hostile.waits++;
 }
 
@@ -95,6 +96,13 @@ static int access_check(gpa_t gpa, u64 bytes)
     return gpa <= HOSTILE_RAM && bytes <= HOSTILE_RAM - gpa ? 0 : -EFAULT;
 }
 
+static int write_check(gpa_t gpa, u64 bytes)
+{
+    int error = access_check(gpa, bytes);
+
+    return !error && gpa + bytes > hostile.full ? -ENOMEM : error;
+}
+
 int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 bytes)
 {
     int error = access_check(gpa, bytes);
@@ -110,12 +118,12 @@ int guest_memory_read(struct guest_memory *memory, gpa_t gpa, void *to, u64 byte
 int guest_memory_provide(struct guest_memory *memory, gpa_t gpa)
 {
     (void)memory;
-    return access_check(gpa, 1);
+    return write_check(gpa, 1);
 }
 
 int guest_memory_write(struct guest_memory *memory, gpa_t gpa, const void *from, u64 bytes)
 {
-    int error = access_check(gpa, bytes);
+    int error = write_check(gpa, bytes);
 
     (void)memory;
     if (!error)
@@ -150,6 +158,8 @@ struct machine *hostile_machine_make(void)
     struct machine *m = calloc(1, sizeof(*m));
 
     memset(hostile.ram, 0, sizeof(hostile.ram));
+    hostile.full = HOSTILE_RAM;
+    hostile.waits = 0;
     hostile.vm = (struct vm){.config = &hostile.config, .ports = &ports, .machine = m};
     hostile.vcpu = (struct vcpu){.vm = &hostile.vm};
     hostile.vm.memory.regions[0] = (struct guest_region){0, HOSTILE_RAM, REGION_RAM};
@@ -159,6 +169,11 @@ struct machine *hostile_machine_make(void)
     port_bus_init(&ports);
     require(pci_host_init(&m->pci, m) == 0);
     return m;
+}
+
+u64 hostile_in(u64 at, unsigned size)
+{
+    return mmio_bus_read(&hostile.vm.mmio, &hostile.vcpu, BAR + at, size);
 }
 
 void hostile_out(u64 at, unsigned size, u64 value)
@@ -194,6 +209,45 @@ void hostile_device_begin(bool event_index, u32 queues)
     for (u32 i = 0; i < queues; i++)
         queue_begin(i);
     hostile_out(VIRTIO_PCI_COMMON_STATUS, 1, 15);
+}
+
+static void queue_fill(const struct hostile_chain *chain, u32 queue)
+{
+    u8 *ring = hostile.ram + queue * HOSTILE_STEP;
+    struct vring_desc *desc = (struct vring_desc *)ring;
+    u32 length = 1;
+
+    while (chain->flags[length - 1] & VRING_DESC_F_NEXT)
+        length++;
+    for (u32 i = 0; i < HOSTILE_QUEUE; i++) {
+        desc[i] = (struct vring_desc){.addr = HOSTILE_DATA + 0x200 * i,
+                                      .len = chain->lengths[i % length],
+                                      .flags = chain->flags[i % length],
+                                      .next = (u16)(i + 1)};
+        ring[HOSTILE_AVAIL + 4 + 2 * i] = (u8)(i * length % (HOSTILE_QUEUE / length * length));
+    }
+}
+
+void hostile_memory_make(const struct hostile_chain chains[], u32 queues, const uint8_t *bytes, size_t size)
+{
+    for (u32 queue = 0; queue < queues; queue++)
+        queue_fill(&chains[queue], queue);
+    for (size_t i = 0; i + 3 <= size; i += 3)
+        hostile.ram[(bytes[i] | bytes[i + 1] << 8) % hostile.reach] = bytes[i + 2];
+}
+
+void hostile_offer(u32 queue, u8 count)
+{
+    hostile.ram[queue * HOSTILE_STEP + HOSTILE_AVAIL + 2] += count;
+}
+
+void hostile_queue_check(const struct virtio *virtio, u32 queue, bool held)
+{
+    const struct virtq *virtq = &virtio->queues[queue];
+
+    require((virtq->told == virtq->ended && (u16)(virtq->next - virtq->ended) == held) ||
+            (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET));
+    require(!virtio->lacks_memory && !spinlock_held(&virtio->pci.lock));
 }
 
 void hostile_count(void)

@@ -29,6 +29,7 @@ struct hostile {
     size_t changes_left;
     u32 reach;
     u32 accesses, most; /* of guest memory, in one notification */
+    u64 full;           /* from this address on the machine has no memory for what is written */
     u32 waits;          /* turns that ended with a wait for memory */
 };
 extern struct hostile hostile;
@@ -38,8 +39,28 @@ void require(bool condition);
 
 /* The machine without a device on PCI but the host bridge; its RAM is zero. */
 struct machine *hostile_machine_make(void);
+/*
+ * In each of so many queues what a driver would put there: HOSTILE_QUEUE chains of one to three buffers, as
+ * `flags` and `lengths` of the first, second and third say (a chain ends where no VRING_DESC_F_NEXT is), 512
+ * bytes apart from HOSTILE_DATA on. Then bytes of the input: pairs of where below hostile.reach, and what.
+ */
+struct hostile_chain {
+    u16 flags[3];
+    u32 lengths[3];
+};
+#define HOSTILE_DATA 0x4000ull
+void hostile_memory_make(const struct hostile_chain chains[], u32 queues, const uint8_t *bytes, size_t size);
+/* So many chains more are available in this queue, or too many. */
+void hostile_offer(u32 queue, u8 count);
+/*
+ * What was given back has been shown, and all that was taken has been given back, but for the one chain that
+ * is held; or the device waits for a reset.
+ */
+void hostile_queue_check(const struct virtio *virtio, u32 queue, bool held);
+
 /* A register of the device in HOSTILE_SLOT, from its BAR 0 on. */
 void hostile_out(u64 at, unsigned size, u64 value);
+u64 hostile_in(u64 at, unsigned size);
 /* From its reset to DRIVER_OK, with so many queues. */
 void hostile_device_begin(bool event_index, u32 queues);
 /* Notify a queue: a bounded number of accesses follows. */
