@@ -556,16 +556,31 @@ static void test_drives_go(void **state)
 
 #define WAITERS 4
 
-/* What the rules say, in a few numbers; and who waits. */
+/* What the rules say of a drive, in a few numbers; and who waits. */
 struct model {
     u32 blocks, writers;
     u32 pending;
     unsigned reports[2];
+    s64 poll_ms;
+    bool clears;           /* somebody, in this step */
+    bool wanted;           /* a check, by anybody, as soon as nothing blocks */
+    unsigned checks, ends; /* as they were seen last */
+    u64 armed, interval;   /* when the interval began, and which: 0 of no use */
     struct waiter blockers[WAITERS], clearers[WAITERS];
     bool blocker_used[WAITERS], clearer_used[WAITERS];
 };
-static struct model model;
+static struct model models[DRIVES];
+static s64 model_default;
 static u64 seed;
+
+/* What each can do: one that must be asked, one that tells of one half by itself, one that tells of all. */
+static const struct kind {
+    u32 supported, by_itself;
+    bool slow;
+} kinds[] = {
+    {MEDIA_EVENTS, 0, true}, {MEDIA_EVENTS, MEDIA_EJECT_REQUEST, true}, {MEDIA_EVENTS, MEDIA_EVENTS, true},
+    {MEDIA_CHANGE, 0, true}, {MEDIA_CHANGE, MEDIA_CHANGE, true},        {MEDIA_EVENTS, MEDIA_EVENTS, false},
+};
 
 static u32 any(u32 most)
 {
@@ -573,131 +588,279 @@ static u32 any(u32 most)
     return (u32)(seed >> 33) % most;
 }
 
-static void model_find(u32 events)
+static struct model *model_of(const struct drive *drive)
 {
-    u32 fresh = events & ~model.pending;
-
-    model.pending |= events;
-    model.reports[0] += fresh & MEDIA_CHANGE ? 1 : 0;
-    model.reports[1] += fresh & MEDIA_EJECT_REQUEST ? 1 : 0;
+    return &models[drive - drives];
 }
 
-/* The slow drive answers: with this the pending events grow, then those who cleared take theirs, in order. */
-static void model_look_end(struct drive *drive)
+static u64 interval_of(const struct drive *drive)
 {
-    unsigned before[WAITERS], cleared = 0;
+    const struct model *model = model_of(drive);
 
-    for (unsigned i = 0; i < WAITERS; i++)
-        before[i] = model.clearers[i].done;
-    model_find(drive->happened);
-    look_end(drive);
+    if (model->poll_ms >= 0)
+        return (u64)model->poll_ms;
+    return drive->media.supported == drive->media.by_itself ? 0 : (u64)model_default;
+}
+
+static void model_find(struct drive *drive, u32 events)
+{
+    struct model *model = model_of(drive);
+    u32 fresh = events & drive->media.supported & ~model->pending;
+
+    model->pending |= fresh;
+    model->reports[0] += fresh & MEDIA_CHANGE ? 1 : 0;
+    model->reports[1] += fresh & MEDIA_EJECT_REQUEST ? 1 : 0;
+}
+
+/* An answer has come: the pending events have grown, then those who cleared have taken theirs. */
+static void model_clear(struct drive *drive, const unsigned before[WAITERS])
+{
+    struct model *model = model_of(drive);
+    unsigned cleared = 0;
+
     for (unsigned i = 0; i < WAITERS; i++) {
-        struct waiter *who = &model.clearers[i];
+        struct waiter *who = &model->clearers[i];
 
         if (who->done == before[i])
             continue;
         assert_int_equal(who->done, before[i] + 1);
-        assert_int_equal(who->events & ~model.pending, 0); /* nothing that nobody found, nothing twice */
+        assert_int_equal(who->events & ~model->pending, 0); /* nothing that nobody found, nothing twice */
         assert_int_equal(who->events & ~who->wait.mask, 0);
-        model.pending &= ~who->events;
-        model.clearer_used[i] = false;
+        model->pending &= ~who->events;
+        model->clearer_used[i] = false;
         cleared |= who->wait.mask;
     }
-    assert_int_equal(model.pending & cleared, 0); /* and nothing is left of what was to be cleared */
+    assert_int_equal(model->pending & cleared, 0); /* and nothing is left of what was to be cleared */
+}
+
+static void model_look_end(struct drive *drive)
+{
+    struct model *model = model_of(drive);
+    unsigned before[WAITERS];
+
+    for (unsigned i = 0; i < WAITERS; i++)
+        before[i] = model->clearers[i].done;
+    model_find(drive, drive->happened);
+    model->armed = now;
+    look_end(drive);
+    model_clear(drive, before);
+}
+
+static void happen(struct drive *drive, u32 events)
+{
+    if (drive->slow)
+        drive->happened |= events;
+}
+
+static void want_interval(struct drive *drive)
+{
+    struct model *model = model_of(drive);
+
+    model->armed = now;
+    model->wanted |= interval_of(drive) != 0;
+}
+
+static void step_clear(struct drive *drive, struct model *model, u32 i)
+{
+    unsigned before[WAITERS];
+
+    if (model->clearer_used[i])
+        return;
+    for (unsigned j = 0; j < WAITERS; j++)
+        before[j] = model->clearers[j].done;
+    model->clearer_used[i] = model->clears = true;
+    model->clearers[i].wait = (struct media_wait){.done = waited, .mask = any(4)};
+    media_clear(&drive->media, &model->clearers[i].wait);
+    if (drive->slow)
+        assert_true(drive->looking); /* at once, if none runs */
+    else
+        model_clear(drive, before);
+}
+
+static void step_block(struct drive *drive, struct model *model, u32 i)
+{
+    bool looked = drive->looking;
+
+    if (!any(4)) { /* who does not care whether one runs, and gives it back at once */
+        media_block(&drive->media, NULL);
+        media_unblock(&drive->media);
+        model->wanted = true;
+        return;
+    }
+    if (model->blocker_used[i])
+        return;
+    model->blocker_used[i] = true;
+    model->blockers[i] = waiter(0);
+    model->blocks++;
+    media_block(&drive->media, &model->blockers[i].wait);
+    assert_int_equal(model->blockers[i].done, looked ? 0 : 1);
+}
+
+static void step_unblock(struct drive *drive, struct model *model, u32 i)
+{
+    if (!model->blocker_used[i] || !model->blockers[i].done)
+        return;
+    model->blocker_used[i] = false;
+    model->blocks--;
+    model->wanted = true;
+    media_unblock(&drive->media);
+}
+
+static void step_close(struct drive *drive, struct model *model)
+{
+    bool exclusive = model->writers && any(2);
+
+    if (exclusive)
+        model->blocks -= --model->writers == 0;
+    model->wanted = true;
+    media_close(&drive->media, exclusive);
+}
+
+static void step_default(void)
+{
+    model_default = any(3) ? any(3000) : 0;
+    for (unsigned i = 0; i < DRIVES; i++)
+        if (models[i].poll_ms < 0)
+            want_interval(&drives[i]);
+    assert_int_equal(media_set_default(model_default), 0);
 }
 
 static void step(struct drive *drive)
 {
-    u32 i = any(WAITERS);
-    unsigned checks = drive->checks;
-    bool looked = drive->looking;
+    struct model *model = model_of(drive);
+    u32 i = any(WAITERS), events = any(4);
 
-    switch (any(12)) {
+    switch (any(14)) {
     case 0:
     case 1:
         if (drive->looking)
             model_look_end(drive);
         break;
-    case 2: drive->happened |= any(4); break;
-    case 3: {
-        u32 events = any(4);
-
-        model_find(events);
+    case 2: happen(drive, events); break;
+    case 3:
+        model_find(drive, events);
         media_notify(&drive->media, events);
         break;
-    }
     case 4:
-        if (model.clearer_used[i])
-            break;
-        model.clearer_used[i] = true;
-        model.clearers[i].wait = (struct media_wait){.done = waited, .mask = any(4)};
-        media_clear(&drive->media, &model.clearers[i].wait);
-        assert_true(drive->looking); /* at once, if none runs */
+        model->pending &= ~events;
+        media_seen(&drive->media, events);
         break;
-    case 5:
-        if (model.blocker_used[i])
-            break;
-        model.blocker_used[i] = true;
-        model.blockers[i] = waiter(0);
-        model.blocks++;
-        media_block(&drive->media, &model.blockers[i].wait);
-        assert_int_equal(model.blockers[i].done, looked ? 0 : 1);
-        break;
-    case 6:
-        if (!model.blocker_used[i] || !model.blockers[i].done)
-            break;
-        model.blocker_used[i] = false;
-        model.blocks--;
-        media_unblock(&drive->media);
-        assert_true(model.blocks || drive->looking);
-        break;
-    case 7:
-        model.blocks += model.writers++ == 0;
+    case 5: step_clear(drive, model, i); break;
+    case 6: step_block(drive, model, i); break;
+    case 7: step_unblock(drive, model, i); break;
+    case 8:
+        model->blocks += model->writers++ == 0;
         media_open(&drive->media, true);
         break;
-    case 8:
-        if (!model.writers)
-            break;
-        model.blocks -= --model.writers == 0;
-        media_close(&drive->media, true);
-        assert_true(model.blocks || drive->looking);
+    case 9: step_close(drive, model); break;
+    case 10:
+        model->wanted = true;
+        media_flush(&drive->media, events);
         break;
-    case 9: media_flush(&drive->media, any(4)); break;
-    case 10: media_set_poll(&drive->media, (s64)any(3000) - 1); break;
+    case 11:
+        model->poll_ms = (s64)any(3000) - 1;
+        want_interval(drive);
+        assert_int_equal(media_set_poll(&drive->media, model->poll_ms), 0);
+        break;
+    case 12: step_default(); break;
     default: pass(any(3000)); break;
     }
-    /* While it is blocked a check begins for those alone who clear. */
-    if (drive->checks != checks && model.blocks) {
-        bool clears = false;
+}
 
-        for (unsigned j = 0; j < WAITERS; j++)
-            clears |= model.clearer_used[j];
-        assert_true(clears);
+static bool somebody_clears(const struct model *model)
+{
+    for (unsigned i = 0; i < WAITERS; i++)
+        if (model->clearer_used[i])
+            return true;
+    return false;
+}
+
+/* A check that nobody wanted was a poll: of a drive that is polled, within its quarter of its interval. */
+static void checks_judge(struct drive *drive, u32 blocks_before)
+{
+    struct model *model = model_of(drive);
+    unsigned begun = drive->checks - model->checks;
+
+    model->checks = drive->checks;
+    assert_true(drive->slow ? begun <= 1 : true);
+    if (begun && !model->wanted && !model->clears) {
+        u64 interval = interval_of(drive);
+
+        assert_true(interval);
+        assert_int_equal(blocks_before, 0);
+        if (drive->slow)
+            assert_in_range(drive->checked_at, model->armed + interval, model->armed + interval * 5 / 4);
     }
+    if (begun && model->blocks && blocks_before)
+        assert_true(model->clears); /* while it is blocked one begins for those alone */
+    if (begun)
+        model->wanted = false;
+    if (!drive->slow)
+        model->armed = MAX(model->armed, drive->checked_at);
+    /* Nothing is put off: who wants one has it unless one runs or it is blocked; a poll is not late. */
+    if (drive->looking || model->blocks)
+        return;
+    assert_false(model->wanted);
+    if (interval_of(drive))
+        assert_true(now <= MAX(model->armed, drive->checked_at) + interval_of(drive) * 5 / 4);
+}
+
+static void drive_judge(struct drive *drive)
+{
+    struct model *model = model_of(drive);
+
     /* Who blocks waits no longer than a check runs. */
     for (unsigned j = 0; j < WAITERS; j++)
-        assert_true(!model.blocker_used[j] || model.blockers[j].done || drive->looking);
-    assert_int_equal(drive->reports[0], model.reports[0]);
-    assert_int_equal(drive->reports[1], model.reports[1]);
+        assert_true(!model->blocker_used[j] || model->blockers[j].done || drive->looking);
+    assert_int_equal(drive->reports[0], model->reports[0]);
+    assert_int_equal(drive->reports[1], model->reports[1]);
+    assert_int_equal(drive->media.pending, model->pending);
+    assert_int_equal(media_interval(&drive->media), interval_of(drive));
+}
+
+static void plug_any(unsigned i)
+{
+    const struct kind *kind = &kinds[any(ARRAY_SIZE(kinds))];
+
+    models[i] = (struct model){.poll_ms = MEDIA_POLL_DEFAULT, .armed = now, .checks = 1};
+    plug(i, kind->supported, kind->by_itself);
+    drives[i].slow = kind->slow;
+}
+
+static void random_calls(void)
+{
+    u32 blocks[DRIVES];
+
+    for (unsigned i = 0; i < DRIVES; i++) {
+        blocks[i] = models[i].blocks;
+        models[i].clears = somebody_clears(&models[i]);
+    }
+    step(&drives[any(DRIVES)]);
+    for (unsigned i = 0; i < DRIVES; i++) {
+        checks_judge(&drives[i], blocks[i]);
+        drive_judge(&drives[i]);
+    }
     assert_int_equal(said_count, 0);
 }
 
+/* Drives of all kinds beside one another: none feels what is done to the others, but that polls wait for company. */
 static void test_random_calls(void **state)
 {
     (void)state;
     for (unsigned round = 0; round < 300; round++) {
         setup(NULL);
-        memset(&model, 0, sizeof(model));
         seed = round;
-        plug(0, MEDIA_EVENTS, 0);
-        drives[0].slow = true;
+        model_default = MEDIA_POLL_STANDARD;
+        for (unsigned i = 0; i < DRIVES; i++)
+            plug_any(i);
         for (unsigned i = 0; i < 1000; i++)
-            step(&drives[0]);
-        while (drives[0].looking)
-            model_look_end(&drives[0]);
-        for (unsigned i = 0; i < WAITERS; i++)
-            assert_false(model.clearer_used[i]); /* nobody is forgotten */
-        assert_int_equal(drives[0].media.pending, model.pending);
+            random_calls();
+        for (unsigned i = 0; i < DRIVES; i++) {
+            while (drives[i].looking)
+                model_look_end(&drives[i]);
+            assert_false(somebody_clears(&models[i])); /* nobody is forgotten */
+            assert_int_equal(drives[i].media.pending, models[i].pending);
+        }
     }
 }
 
