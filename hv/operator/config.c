@@ -89,26 +89,18 @@ static void section_defaults(struct parser *p, const char *section)
             config_value_store(p->config, p->vm, &config_keys[i], &value);
 }
 
-static const struct boot_file *file_find(const struct parser *p, struct span name)
-{
-    for (unsigned i = 0; i < p->file_count; i++)
-        if (span_equals(name, p->files[i].name))
-            return &p->files[i];
-    return NULL;
-}
-
 static void file_resolve(struct parser *p, const char *key, const char *name, struct boot_file *file)
 {
-    const struct boot_file *found = file_find(p, span_of(name));
     char list[200] = "";
     unsigned i;
 
-    if (found) {
-        *file = *found;
-        return;
-    }
-    for (i = 0; i < p->file_count; i++)
+    for (i = 0; i < p->file_count; i++) {
+        if (strcmp(p->files[i].name, name) == 0) {
+            *file = p->files[i];
+            return;
+        }
         names_append(list, sizeof(list), p->files[i].name);
+    }
     mistake(p, "%s = %.*s is not among the boot files; right would be %s%s", key, SHOWN(span_of(name)),
             list[0] ? "one of " : "a file that a module2 line of grub.cfg loads", list);
 }
@@ -222,6 +214,14 @@ static void part_mistake(struct parser *p, const struct vm_disk *disk, const str
             : table->kind ? ""
                           : ", which has no table",
             table->why ? table->why : "", list[0] ? "one of " : file->name, list);
+}
+
+static const struct boot_file *file_find(const struct parser *p, struct span name)
+{
+    for (unsigned i = 0; i < p->file_count; i++)
+        if (span_equals(name, p->files[i].name))
+            return &p->files[i];
+    return NULL;
 }
 
 /* Is it a partition of a file? Then that part of it is its file, under its own name. */
