@@ -843,7 +843,10 @@ static void random_calls(void)
     assert_int_equal(said_count, 0);
 }
 
-/* Drives of all kinds beside one another: none feels what is done to the others, but that polls wait for company. */
+/*
+ * Drives of all kinds beside one another: none feels what is done to the others, but that polls wait for
+ * company.
+ */
 static void test_random_calls(void **state)
 {
     (void)state;
