@@ -194,11 +194,22 @@ def to_monitor(machine):
 
 
 def run_in_monitor(machine, command, timeout=60):
-    """Type a command at the monitor's prompt; returns what was printed until the next prompt."""
+    """Type a command at the monitor's prompt; returns what was printed until the next prompt.
+
+    The log may break in while it is typed; the prompt is shown again then, with the text: that is no answer yet.
+    """
     machine.sendline(command)
     machine.expect(re.escape(command[:40]) + '[^\r\n]*\r\n', timeout)    # the echo of what was typed
-    machine.expect(MONITOR_PROMPT, timeout)
-    return machine.child.before.replace('\r', '')
+    while True:
+        machine.expect(MONITOR_PROMPT, timeout)
+        said = machine.child.before.replace('\r', '')
+        if not said or not all(line.startswith('[lintel]') for line in said.splitlines()):
+            return said
+        machine.sendline()
+        machine.expect('\r\n', timeout)
+        if not machine.child.before:
+            machine.expect(MONITOR_PROMPT, timeout)
+            return said
 
 
 def shut_down(machine):
