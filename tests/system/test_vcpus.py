@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Power states from the operator's side: single vCPUs stopped and started, frames after storms, the ordered shutdown."""
 import re
-import time
 
 import pytest
 from support import INIT_REACHED, MONITOR_KEY, PROMPT, debian_keys, run_in_guest, run_in_monitor, to_monitor
