@@ -3,13 +3,12 @@
  * A CD drive of the machine: all of a medium is read, and its checksum printed, which the test knows. With
  * "watch" it goes on by polling for media events, as Linux does, prints each, reads each of two new media,
  * and locks the tray; it ends when it has been asked for the medium, and has ejected it. With "keys" it polls
- * before that once for each key "p", and no more behind another one. With "stuck" it
- * locks the tray and waits for a key, reads what will not come before the medium has gone by force, and then
- * all of another medium.
+ * before that once for each key "p", and no more behind another one. With "stuck" it locks the tray and waits
+ * for a key, reads what will not come before the medium has gone by force, and then all of another medium.
  */
 // alone: tests/system/test_cd_drives.py gives it its drive
 #include "lib/apic.h"
-#include "lib/io.h"
+#include "lib/serial.h"
 #include "lib/tap.h"
 #include "lib/virtio_scsi.h"
 
@@ -17,8 +16,6 @@
 #define POLL_US    20000u
 #define PATIENCE   30u /* seconds */
 #define OPEN_TRAY  2u
-#define COM1       0x3f8
-#define COM1_KEY   0x3fd
 #define ADLER_BASE 65521u
 
 static struct virtio drive;
@@ -130,9 +127,9 @@ static void watch(void)
 
 static char key_get(void)
 {
-    while (!(in8(COM1_KEY) & 1))
+    while (!serial_has_key())
         delay_us(POLL_US);
-    return (char)in8(COM1);
+    return serial_key();
 }
 
 static void watch_by_keys(void)

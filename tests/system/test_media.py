@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from support import INIT_REACHED, PROMPT, QUICK, SCALE, run_in_guest, run_in_monitor, to_monitor
+from support import INIT_REACHED, PROMPT, QUICK, SCALE, run_in_guest, run_in_monitor, shut_down, to_monitor
 from tiny_guests import PAIRS, console_of, guest, judge_tap, on_each_pair, wait_for_log
 
 POLL_MS = 200
@@ -127,6 +127,38 @@ def test_ten_thousand_media(emulator):
     assert 'cd0' not in run_in_monitor(machine, 'media list')
     machine.sendline('shutdown')
     assert machine.wait() == 0
+
+
+@pytest.mark.parametrize('cycles', [10, pytest.param(1000, marks=pytest.mark.soak)])
+def test_the_operator_changes_media(cycles, emulator):
+    """Under the guest's reads, each event read before the next: none is lost or doubled, no read is of another medium."""
+    machine = emulator({'vm cd': guest('virtio_cd', cmdline='operator'), 'vm last': guest('halt', cmdline='open')},
+                       timeout=3600, **PAIRS['svm-qemu'])
+    machine.expect('# it is read')
+    to_monitor(machine)
+
+    def wait_until_seen():
+        for _ in range(1000):
+            said = run_in_monitor(machine, 'media list')
+            if re.search(r'^cd +cd0 +change, eject change, eject - ', said, re.M):
+                return
+        pytest.fail(said)
+    for cycle in range(cycles):
+        assert run_in_monitor(machine, 'media eject cd cd0 --force') == 'VM cd: cd0 is empty now.\n'
+        wait_until_seen()
+        medium = 'virtio_cd.elf' if cycle % 2 else 'ram:1M'
+        assert run_in_monitor(machine, 'media insert cd cd0 ' + medium) == 'VM cd: cd0 has %s in it.\n' % medium
+        wait_until_seen()
+    machine.sendline('console cd')
+    machine.expect('-- console of VM cd; ')
+    machine.send('k')
+    wait_for_log(machine, 'VM cd: has powered itself off')
+    to_monitor(machine)
+    text = console_of(machine, 'cd')
+    judge_tap(text)
+    assert 'media went %d times, came %d times; 0 were wrong' % (cycles, cycles) in text
+    assert re.search(r'^ +%d +[0-9.]+ s  cd +cd0 +change$' % (2 * cycles), run_in_monitor(machine, 'media events'), re.M)
+    assert shut_down(machine) == 0
 
 
 @on_each_pair

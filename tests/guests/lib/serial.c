@@ -34,3 +34,13 @@ void serial_write(const char *text)
         serial_put(*text);
     }
 }
+
+bool serial_has_key(void)
+{
+    return in8(COM1 + 5) & 1;
+}
+
+char serial_key(void)
+{
+    return (char)in8(COM1);
+}

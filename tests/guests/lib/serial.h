@@ -8,5 +8,8 @@
 void serial_setup(void);
 void serial_write(const char *text);
 void serial_put(char c);
+/* Has something been typed? Then this is the next of it. */
+bool serial_has_key(void);
+char serial_key(void);
 
 #endif
