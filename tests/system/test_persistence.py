@@ -48,9 +48,11 @@ def start_load(machine, names):
     machine.expect(INIT_REACHED)
     machine.expect(PROMPT)
     run_in_guest(machine, 'modprobe -a crc32c_generic virtio_pci virtio_blk ext4; while [ ! -b /dev/vdb ]; do sleep 1; done')
-    run_in_guest(machine, 'mkdir /%s /%s; mount -t ext4 /dev/vda /%s && mount -t ext4 /dev/vdb /%s; ' % (*names, *names) +
+    run_in_guest(machine, 'mkdir /%s /%s; mount -t ext4 -o discard /dev/vda /%s && mount -t ext4 -o discard /dev/vdb /%s; ' % (*names, *names) +
                  'for d in /%s /%s; do dd if=/dev/zero of=$d/noise bs=64k count=16 conv=fsync; mkdir -p $d%s; '
                  'dd if=/dev/zero of=$d%s/acks bs=4k count=1 conv=fsync; done 2>/dev/null; sync' % (*names, FOLDER, FOLDER))
+    run_in_guest(machine, 'for d in /%s /%s; do (while dd if=/dev/urandom of=$d/short bs=64k count=4 conv=fsync; do rm $d/short; '
+                 'done 2>/dev/null) & done' % names)
     run_in_guest(machine, 'for d in /%s /%s; do (while dd if=/dev/urandom of=$d/noise bs=16k count=64 oflag=direct conv=notrunc; '
                  'do :; done 2>/dev/null) & done' % names)
     machine.sendline('for d in %s %s; do /tests/records $d /$d%s & done' % (*names, FOLDER))
@@ -164,8 +166,9 @@ def kill_and_look(emulator, tmp_path, names, earlier):
         assert marks_in(log)[-1][1] >= counts[name]
         for entries, choice in failures_of(log, rng, earlier):
             count = max((count for _, count in marks_in(entries)), default=0)
-            print('drive %s: %d records acknowledged, %d entries, %d of them behind the last flush'
-                  % (DRIVES[name], count, len(entries), len(entries) - write_log.durable_count(entries)))
+            print('drive %s: %d records acknowledged, %d entries, %d of them behind the last flush, %d discards'
+                  % (DRIVES[name], count, len(entries), len(entries) - write_log.durable_count(entries),
+                     sum(entry.flags & write_log.DISCARD != 0 for entry in entries)))
             missing = missing_records(write_log.rebuild(base, entries, choice), count, tmp_path / 'found')
             assert not missing, 'drive %s has lost the records %s' % (DRIVES[name], sorted(missing))
 
@@ -229,3 +232,6 @@ def test_how_a_log_is_read(tmp_path):
     pages = (new[:4096], late[:4096]), (old[:4096], late[:4096])
     assert disks == {old + new[:4096] + first + second + old[:4096] + old * 5 for first in pages[0] for second in pages[1]}
     assert write_log.rebuild(old * 8, entries, random.Random(5)) == write_log.rebuild(old * 8, entries, random.Random(5))
+    path.write_bytes(bytes(512) + b''.join(entry(sector, bytes([sector]) * 512) for sector in (6, 7, 8, 9, 9, 11)))
+    assert [(one.first // 512, len(one.data)) for one in write_log.read_log(path, 65536)] == [(6, 1024), (8, 1024), (9, 512),
+                                                                                              (11, 512)]

@@ -22,9 +22,9 @@ Entry = collections.namedtuple('Entry', 'flags first data end')
 def drive_words(name, base, log, device):
     """QEMU's words for a disk whose writes are logged. The host keeps what a killed emulator has written, so that nothing
     need be safe on the host's own disks."""
-    return ['-blockdev', 'driver=file,node-name=%s-file,filename=%s,cache.no-flush=on' % (name, base),
+    return ['-blockdev', 'driver=file,node-name=%s-file,filename=%s,cache.no-flush=on,discard=unmap' % (name, base),
             '-blockdev', 'driver=file,node-name=%s-log,filename=%s,cache.no-flush=on' % (name, log),
-            '-blockdev', 'driver=blklogwrites,node-name=%s,file=%s-file,log=%s-log' % (name, name, name),
+            '-blockdev', 'driver=blklogwrites,node-name=%s,file=%s-file,log=%s-log,discard=unmap' % (name, name, name),
             '-device', '%s,drive=%s' % (device, name)]
 
 
@@ -48,13 +48,22 @@ def is_cut_off(log, at):
     return at + SECTOR > len(log) or at + SECTOR * (1 + struct.unpack_from('<Q', log, at + 8)[0]) > len(log)
 
 
+def is_rest_of_page(before, entry):
+    """Sectors that QEMU's IDE drive has written one by one: what they are of one page is ATOMIC like a write of it at once."""
+    return (not before.flags and not entry.flags and len(entry.data) == SECTOR and entry.first % ATOMIC != 0
+            and entry.first == before.first + len(before.data))
+
+
 def read_log(path, disk_bytes):
     """All entries of a log, in their order."""
     log = path.read_bytes()
     entries, at = [], SECTOR
     while at < len(log):
         entry = entry_at(log, at, disk_bytes // SECTOR)
-        if entry:
+        if entry and entries and is_rest_of_page(entries[-1], entry):
+            entries[-1] = entries[-1]._replace(data=entries[-1].data + entry.data, end=entry.end)
+            at = entry.end
+        elif entry:
             entries.append(entry)
             at = entry.end
         elif any(log[at:at + SECTOR]):
