@@ -54,6 +54,8 @@ _Static_assert(sizeof(struct virtio_pci_cap) == 16 && sizeof(struct virtio_pci_n
 
 #define FAILURES_TOLD       3
 #define FAILURES_TOLD_IN_MS 1000
+/* What a guest can have said again and again. */
+#define NO_MEMORY_TOLD_IN_MS 10000
 
 static struct virtio *virtio_of(struct pci_device *device)
 {
@@ -117,8 +119,10 @@ void virtio_fail_write(struct virtio *virtio, int error, const char *why)
 
 void virtio_tell_no_memory(struct virtio *virtio)
 {
-    tell(virtio, "answers with an error:",
-         "the VM is promised no memory for what it reads or writes, and the machine has none left");
+    if (log_limit_pass(&virtio->memory_limit, device_now(), NO_MEMORY_TOLD_IN_MS * tsc_khz, 1))
+        log_warning("VM %s: %s answers with an error: the VM is promised no memory for what it reads or "
+                    "writes, and the machine has none left",
+                    virtio->pci.machine->vm->name, virtio->name);
 }
 
 void virtio_config_changed(struct virtio *virtio)
@@ -253,7 +257,7 @@ void virtio_work_want(struct virtio *virtio)
 
 void virtio_turn_end(struct virtio *virtio, struct vcpu *vcpu)
 {
-    bool waits = virtio->lacks_memory;
+    bool waits = virtio->lacks_memory && virtio->worker.vcpu == vcpu; /* else it is another's by now */
     gpa_t gpa = virtio->lacking;
 
     virtio->lacks_memory = false;

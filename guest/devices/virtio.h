@@ -61,7 +61,7 @@ struct virtio {
     bool lacks_memory; /* the machine had none to be written to ... */
     gpa_t lacking;     /* ... here */
     gpa_t there;       /* of the latest answer: a page that has memory, or was given away since */
-    struct log_limit log_limit;
+    struct log_limit log_limit, memory_limit; /* a guest can have the second one's said at will */
 };
 
 /* Plug it into a slot. No vCPU runs. */

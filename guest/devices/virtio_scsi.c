@@ -521,6 +521,10 @@ static int medium_eject(struct media *media, bool force)
 
     spinlock_take(lock_of(unit->scsi));
     error = scsi_cd_eject(&unit->cd, force);
+    if (error == -ENOENT && force && unit->drive && !unit->cd.tray_open) {
+        unit->cd.tray_open = true; /* there may be one that can't be read */
+        error = 0;
+    }
     if (!error)
         drive_follow(unit);
     spinlock_release(lock_of(unit->scsi));

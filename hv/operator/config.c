@@ -353,7 +353,9 @@ static void section_begin(struct parser *p, struct span line)
         if (config_vm_name_is_right(name))
             vm_begin(p, name);
         else
-            mistake(p, "\"%.*s\" can't be the name of a VM; right would be 1 to %u of letters, digits, - _ .",
+            mistake(p,
+                    "\"%.*s\" can't be the name of a VM; right would be 1 to %u of letters, digits, - _ ., "
+                    "not - alone",
                     SHOWN(name), VM_NAME_MAX - 1);
         return;
     }

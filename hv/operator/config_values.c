@@ -66,6 +66,8 @@ bool config_vm_name_is_right(struct span name)
 
     if (!name.length || name.length >= VM_NAME_MAX)
         return false;
+    if (name.length == 1 && name.at[0] == '-') /* what no VM has is the monitor's `-` */
+        return false;
     for (i = 0; i < name.length; i++) {
         char c = name.at[i];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

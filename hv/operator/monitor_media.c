@@ -41,7 +41,10 @@ static const char *events_short(u32 events)
     return names[events & MEDIA_EVENTS];
 }
 
-/* What the operator has read of drives that no VM has is not pending any more; and they are looked at. */
+/*
+ * The operator knows now of drives that no VM has: nothing is pending there any more, and they are looked at.
+ * What that finds is on record, and in the next list.
+ */
 static void all_seen(void)
 {
     for (struct media *media = media_next(NULL); media; media = media_next(media))
@@ -192,6 +195,8 @@ void media_eject_command(struct vm *vm, char *const *more)
     error = media->ops->eject(media, more[1] != NULL);
     if (error == -ENOENT)
         console_printf(WHO " is empty.\n", WHO_OF(media));
+    else if (error == -EIO)
+        console_printf(WHO " is lost; the log says why.\n", WHO_OF(media));
     else if (error == -EAGAIN)
         console_printf(WHO " is locked by the guest, which finds an eject request now; with --force its "
                            "medium goes at once.\n",

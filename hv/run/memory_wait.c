@@ -69,8 +69,12 @@ static bool is_again(const struct vcpu *vcpu, gpa_t gpa)
 
 void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device)
 {
-    bool again = is_again(vcpu, gpa);
+    bool again;
 
+    /* For another device of this turn already: this one finds out in the next. Nobody else sets it. */
+    if (READ_ONCE(vcpu->memory_wait.waits))
+        return;
+    again = is_again(vcpu, gpa);
     if (!again)
         tell(vcpu, gpa, device);
     frame_await(1);

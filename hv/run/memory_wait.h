@@ -14,7 +14,8 @@ void memory_wait_init(void); /* boot, once, before any VM runs */
 /*
  * The host had no memory for what this vCPU touched (-ENOMEM of guest memory): its turn ends, and RIP stays
  * where it is. Own CPU, in an exit, no lock held. device: whose work it did, at the beginning of a turn; the
- * work must be asked for already (REQUEST_DEVICE). NULL: it was an instruction of the guest's.
+ * work must be asked for already (REQUEST_DEVICE). NULL: it was an instruction of the guest's. Once more in
+ * the same turn, for another device, does nothing.
  */
 void memory_wait(struct vcpu *vcpu, gpa_t gpa, const char *device);
 /* It waits no more, without having got anything: its VM ends or is reset. Boot CPU, as work. */

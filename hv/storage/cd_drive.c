@@ -42,10 +42,14 @@ static void medium_doubt(struct cd_drive *cd)
     cd->tries = TRIES;
 }
 
-/* The drive says what is in it, which may be what it was. While its tray moves, it may say anything. */
-static void conclude(struct cd_drive *cd, const struct cd_finding *finding)
+/*
+ * The drive says what is in it, which may be what it was. While its tray moves, it may say anything. Of an
+ * empty one not every answer tells whether its tray is open: then it is as it was.
+ */
+static void conclude(struct cd_drive *cd, const struct cd_finding *finding, bool tells_tray)
 {
-    cd->is_open = finding->open;
+    if (tells_tray || finding->present)
+        cd->is_open = finding->open;
     cd->doubts = 0;
     if (cd->wishes & CD_WISH_TRAY)
         return;
@@ -141,7 +145,7 @@ static void events_ended(struct drive *drive, const struct drive_slot *slot)
     if (slot->status == -ENOMEDIUM || slot->status == -ESTALE
             ? cd_ready_judge(slot->status, &finding)
             : !slot->status && cd_events_judge(slot->data, &finding)) {
-        conclude(cd, &finding);
+        conclude(cd, &finding, !slot->status);
         if (cd->thorough)
             cd->wishes |= CD_WISH_READY;
         else
@@ -162,7 +166,7 @@ static void ready_ended(struct cd_drive *cd, const struct drive_slot *slot)
     struct cd_finding finding;
 
     if (!cd->thorough && cd_ready_judge(slot->status, &finding))
-        conclude(cd, &finding);
+        conclude(cd, &finding, false);
     check_end(cd);
 }
 
@@ -194,7 +198,7 @@ static void tray_ended(struct drive *drive, const struct drive_slot *slot)
     }
     if (!slot->status)
         cd->is_open = cd->open_wanted;
-    if (drive_may_say(drive))
+    if (drive_may_say(&cd->tray_limit))
         log_line(slot->status ? LOG_WARNING : LOG_INFO,
                  slot->status ? "drive %s: its tray can't be %s" : "drive %s: its tray has been %s",
                  drive->name, cd->open_wanted ? "opened" : "closed");

@@ -12,6 +12,7 @@
 #ifndef HV_STORAGE_CD_DRIVE_H
 #define HV_STORAGE_CD_DRIVE_H
 
+#include "hv/lib/log.h"
 #include "hv/storage/block.h"
 #include "hv/storage/media.h"
 
@@ -101,6 +102,7 @@ struct cd_drive {
     bool telling; /* some CPU is */
     u32 news;
     u32 blocks;
+    struct log_limit tray_limit; /* apart from the drive's faults, which a guest that moves it can't hide */
     struct cd_user *user;
     struct cd_spare spare;
 };

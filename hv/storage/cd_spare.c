@@ -48,14 +48,14 @@ static int insert(struct media *media, struct block_device *medium)
     return -EPERM;
 }
 
-/* An empty one opens, too, for the hand that puts something in. */
+/* An empty one opens, too, for the hand that puts something in; it may have been shut since it was asked. */
 static int eject(struct media *media, bool force)
 {
     struct drive *drive = drive_of_media(media);
 
     (void)force; /* nobody has locked it */
-    if (drive->state == DRIVE_LOST || drive->cd.is_open)
-        return -ENOENT;
+    if (drive->state == DRIVE_LOST)
+        return -EIO;
     if (drive->cd.medium != CD_EMPTY)
         media_notify(media, MEDIA_CHANGE);
     cd_move_tray(drive, true);
@@ -87,7 +87,9 @@ void cd_spare_begin(struct drive *drive)
     struct cd_spare *spare = &drive->cd.spare;
     s32 poll_ms = spare->media.poll_ms; /* MEDIA_POLL_NEVER at first; then the operator's wish */
 
+    spinlock_take(&drive->lock);
     drive->cd.news = 0; /* what was found at boot is no change */
+    spinlock_release(&drive->lock);
     *spare = (struct cd_spare){.user = {&spare->media, drive_tells}};
     spare->media = (struct media){
         .ops = &ops, .supported = drive->cd.no_events ? MEDIA_CHANGE : MEDIA_EVENTS, .poll_ms = poll_ms};

@@ -147,16 +147,16 @@ static void slot_start(struct drive *drive, struct drive_slot *slot)
     drive->ops->start(drive, (unsigned)(slot - drive->slots));
 }
 
-bool drive_may_say(struct drive *drive)
+bool drive_may_say(struct log_limit *limit)
 {
-    return log_limit_pass(&drive->log_limit, drive_now(), tsc_from_us(TIMEOUT_US), SAID_AT_MOST);
+    return log_limit_pass(limit, drive_now(), tsc_from_us(TIMEOUT_US), SAID_AT_MOST);
 }
 
 static void complain(struct drive *drive, const struct drive_slot *slot)
 {
     static const char *const verbs[] = {"reading", "writing", "flushing", "discarding"};
 
-    if (drive_may_say(drive))
+    if (drive_may_say(&drive->log_limit))
         log_warning("drive %s: %s failed at sector %llu", drive->name, verbs[slot->operation],
                     (unsigned long long)slot->sector);
 }
@@ -405,7 +405,7 @@ static void look(struct drive *drive)
     drive->ops->poll(drive);
     for (u32 i = 0; i < drive->slot_count; i++)
         late |= is_late(&drive->slots[i]);
-    if (late && drive_may_say(drive))
+    if (late && drive_may_say(&drive->log_limit))
         log_warning("drive %s: has not answered for %u s; it is reset", drive->name, TIMEOUT_US / 1000000);
     if (late || drive->failed)
         take_back(drive);

@@ -133,7 +133,7 @@ struct drive *drive_of(struct block_device *device);
 /* There is something new to be sent, or to be told. */
 void drive_go_on(struct drive *drive);
 /* A line for the log that a guest may cause: not too many of them. */
-bool drive_may_say(struct drive *drive);
+bool drive_may_say(struct log_limit *limit);
 /* As drive_open, a CD drive for one user alone. Without the lock. */
 int drive_open_cd(const char *name, frame_owner_t owner, struct block_device **device, char *why,
                   size_t size);

@@ -104,7 +104,7 @@ def the_operator_has_it(machine, drive, qmp, path):
                 return
         pytest.fail(said)
     wait_for_line('empty, tray open')   # once its VM has given it back
-    assert run_in_monitor(machine, 'media eject - ' + drive) == '-: %s is empty.\n' % drive
+    assert 'was told to open its tray' in run_in_monitor(machine, 'media eject - ' + drive)     # although it is open
     qmp.ask('blockdev-change-medium', id='disc', filename=str(path), format='raw')
     wait_for_line('a medium')
     assert 'was told to open its tray' in run_in_monitor(machine, 'media eject - ' + drive)

@@ -189,6 +189,24 @@ static void test_who_was_too_late_keeps_his_place(void **state)
         }
 }
 
+/* The second one finds out in the next turn: a vCPU stands in the row once. */
+static void test_two_devices_of_one_turn(void **state)
+{
+    (void)state;
+    memory_wait(&vcpu_of[0], 0x1000, "disk0");
+    memory_wait(&vcpu_of[0], 0x2000, "disk1");
+    wait(2);
+    frames_come(13);
+    work();
+    assert_int_equal(woken_count, 1);
+    assert_ptr_equal(woken[0], &vcpu_of[0]);
+    frames_come(13);
+    work();
+    assert_int_equal(woken_count, 2);
+    assert_ptr_equal(woken[1], &vcpu_of[2]);
+    assert_false(frame_is_awaited());
+}
+
 static void test_who_goes_away_is_forgotten(void **state)
 {
     (void)state;
@@ -209,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_first_come_first_served, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_became_free_in_between, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_was_too_late_keeps_his_place, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_two_devices_of_one_turn, setup, teardown),
         cmocka_unit_test_setup_teardown(test_who_goes_away_is_forgotten, setup, teardown),
     };
 

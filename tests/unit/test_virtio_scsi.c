@@ -655,6 +655,12 @@ static void test_drive_tray(void **state)
     assert_false(fake_cd_drive.open);
     assert_int_equal(fake_cd_drive.moves, 2);
     assert_int_equal(ask(1, test_unit_ready, 0, 0), SCSI_CHECK_CONDITION); /* until it has been looked at */
+    assert_int_equal(eject(1, false), -ENOENT);
+    assert_int_equal(eject(1, true), -EINPROGRESS); /* what can't be read comes out, too */
+    assert_true(fake_cd_drive.open);
+    assert_int_equal(eject(1, true), -ENOENT);
+    assert_int_equal(ask(1, close, 0, 0), SCSI_GOOD);
+    assert_int_equal(fake_cd_drive.moves, 4);
     fake_cd_drive.sectors = 4000;
     tell(CD_NEWS_CAME);
     assert_int_equal(event(), 0x202);

@@ -6,7 +6,7 @@ KEYS is the one table of keys on this side; a test compares it with hv/operator/
 import re
 from typing import NamedTuple
 
-NAME = re.compile(r'[A-Za-z0-9._-]{1,31}$')
+NAME = re.compile(r'(?!-$)[A-Za-z0-9._-]{1,31}$')
 # lintel takes any name without white space; these are the characters that GRUB's command line carries unharmed.
 FILE = re.compile(r'[A-Za-z0-9._/+@:~-]{1,127}$')
 # A partition of a file or drive.
@@ -202,7 +202,7 @@ class Parser:
     def begin_vm(self, name):
         if not NAME.match(name):
             self.begin('')
-            return self.error('"%s" can\'t be the name of a VM; right would be 1 to 31 of letters, digits, - _ .' % name)
+            return self.error('"%s" can\'t be the name of a VM; right would be 1 to 31 of letters, digits, - _ ., not - alone' % name)
         earlier = next((section.line for section in self.sections if section.vm == name), None)
         self.begin('vm', name)
         if earlier:
