@@ -8,7 +8,7 @@ import pytest
 from support import Machine, emulate_command, pack_iso
 from tiny_guests import CANT, GUESTS, PAIRS, SMP_GUESTS, guest, judge_guest, run_all, skip_cant, vm_name
 
-PATIENCE_S = 90     # a guest alone needs about three seconds
+PATIENCE_S = 300    # a guest alone needs about three seconds
 BOCHS_PAIRS = [pair for pair in PAIRS if pair.endswith('-bochs')]
 
 

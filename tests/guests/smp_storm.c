@@ -117,7 +117,7 @@ static void storm_in(const char *mode)
     unsigned wait = 0;
 
     smp_run_all(storm);
-    while (!all_taken() && wait++ < 1000)
+    while (!all_taken() && wait++ < 100000)
         delay_us(100);
     delay_us(1000);
     ok(all_taken(), "%s: %u interrupts and %u NMIs so far, each taken once", mode, total_sent(),

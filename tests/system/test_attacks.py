@@ -6,7 +6,7 @@ from support import MONITOR_KEY, MONITOR_PROMPT
 from tiny_guests import PAIRS, cant, console_of, guest, judge_tap, on_each_pair, vm_name
 
 GOOD_ENDS = 'VM good: has powered itself off'
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 def beside_good(emulator, pair, attacker, **keys):
@@ -48,7 +48,7 @@ def test_reset_storm(pair, emulator):
     """A guest that only resets itself gets its share of the CPU, and few lines of the log."""
     machine = beside_good(emulator, pair, 'reset_storm')
     machine.expect(r'VM bad: reset \(reset by port 0xcf9\), as [0-9]+ times before it', PATIENCE_S)
-    assert machine.output.count('VM bad: reset') < 200
+    assert machine.output.count('VM bad: reset') < 1000
     shut_down(machine)
 
 

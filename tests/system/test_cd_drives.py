@@ -140,6 +140,7 @@ def it_takes_one_poll_each(machine, change):
     poll_of_guest(3)
     run_in_monitor(machine, 'media poll cd cd0 100')
     machine.sendline('console cd')
+    machine.expect('-- console of VM cd; ')
     machine.send('x')
 
 

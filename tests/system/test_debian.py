@@ -4,8 +4,9 @@ import re
 import subprocess
 
 import pytest
-from support import (BUILD, GUEST, INIT_REACHED, MAKE_RUN, PROMPT, ROOT, Machine, debian_keys, read_screen, run_in_guest,
-                     run_in_monitor, to_monitor)
+from support import (BUILD, GUEST, INIT_REACHED, MAKE_RUN, PROMPT, ROOT, Machine, debian_keys, run_in_guest, run_in_monitor,
+                     to_monitor)
+from test_screen import screen_with
 
 RELEASE = (GUEST / 'modules').resolve().name
 # What a newcomer sees, in this order.
@@ -90,9 +91,7 @@ def test_by_uefi_with_a_screen(debian, tmp_path):
     machine = debian(firmware='uefi', screendump=tmp_path / 'screen.ppm')
     assert re.search(r'^\[lintel\] loaded by GRUB [^\n]*, by UEFI', machine.output.replace('\r', ''), re.M)
     assert_typing_works(machine)
-    lines = read_screen(machine.screendump(tmp_path / 'screen.ppm'))
-    for line in (INIT_REACHED, 'sum 42', 'status 130'):
-        assert line in lines, '\n'.join(lines)
+    screen_with(machine, tmp_path / 'screen.ppm', [INIT_REACHED + '$', 'sum 42$', 'status 130$'])
     power_off(machine)
 
 

@@ -34,17 +34,18 @@ def power_off(machine):
 def test_work_while_cpus_come_and_go(debian):
     """stress-ng verifies all it does, on two CPUs, while each vCPU but the first leaves and comes back, again and again."""
     machine = debian({'vcpus': VCPUS, 'initrd': 'stress.img'}, cpus=2)
-    run_in_guest(machine, STRESS % STRESS_S)
     rounds = 0
-    while run_in_guest(machine, '[ -e /stress.over ] || echo running'):
-        for vcpu in range(1, VCPUS):
-            for online in (0, 1):
-                switch(machine, vcpu, online)
-        rounds += 1
-    log = run_in_guest(machine, 'cat /stress.log')
-    print('%d rounds\n%s' % (rounds, log))
-    assert 'successful run completed' in log and 'fail' not in log, log
-    assert rounds > 1
+    while rounds < 2:    # a busy machine makes few of them while it lasts
+        run_in_guest(machine, 'rm -f /stress.over')
+        run_in_guest(machine, STRESS % STRESS_S)
+        while run_in_guest(machine, '[ -e /stress.over ] || echo running'):
+            for vcpu in range(1, VCPUS):
+                for online in (0, 1):
+                    switch(machine, vcpu, online)
+            rounds += 1
+        log = run_in_guest(machine, 'cat /stress.log')
+        print('%d rounds\n%s' % (rounds, log))
+        assert 'successful run completed' in log and 'fail' not in log, log
     assert cpus_of(machine) == '0-%d' % (VCPUS - 1)
     power_off(machine)
 
@@ -82,12 +83,13 @@ def test_five_reboots_by_each_method(debian):
 
 def test_five_resets_by_the_operator(debian):
     machine = debian({**SMALL, 'vcpus': VCPUS}, cpus=2)
-    for _ in range(5):
+    for life in range(5):
         spin(machine)
         to_monitor(machine)
         run_in_monitor(machine, 'vm reset debian')
         machine.sendline('console debian')
-        machine.expect('spinning')    # of the earlier life, replayed
+        for _ in range(life + 1):
+            machine.expect('spinning')    # of each earlier life, replayed
         begins_anew(machine)
     power_off(machine)
 

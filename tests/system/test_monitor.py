@@ -84,8 +84,9 @@ def test_the_lives_of_vms(monitor):
     run_in_monitor(monitor, 'vm reset spin')
     assert re.search(r'VM spin: reset \(by the operator\)', run_in_monitor(monitor, 'log'))
     assert state_of(monitor, 'spin') == 'running'
-    run_in_monitor(monitor, 'vm stop spin')
+    monitor.sendline('vm stop spin')
     monitor.expect('No VM runs any more: 1 stopped, 1 powered off')
+    monitor.expect('powers the machine off')
     monitor.expect(MONITOR_PROMPT)
     table = run_in_monitor(monitor, 'vm list')
     assert re.search(r'^spin +stopped +0 MiB +64 MiB .* by the operator$', table, re.M), table

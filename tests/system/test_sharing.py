@@ -34,13 +34,13 @@ def test_who_spins_shares_and_who_halts_costs_nothing(emulator):
         time.sleep(0.5)
         now = rows(machine)
         spent = {name: now[name][3] - before[name][3] for name in now}
-        if spent['one'] + spent['two'] > 2:
+        # While the emulator itself must wait, one of them pays for it, and gets it back by and by.
+        if spent['one'] + spent['two'] > 2 and 0.4 < spent['one'] / (spent['one'] + spent['two']) < 0.6:
             break
         assert time.monotonic() < give_up, spent
     # Seconds later a halted one has not run for a millisecond, nor left the guest once: no tick wakes it.
     assert spent['lazy'] == spent['eager'] == 0
     assert counts == {name: exits(machine, name) for name in ('lazy', 'eager')}
-    assert 0.4 < spent['one'] / (spent['one'] + spent['two']) < 0.6, spent
     # Memory is given at first touch, or all of it (but the hole below 1 MiB) at the start.
     assert now['lazy'][1] <= 16 and now['lazy'][2] == 64, now
     assert now['eager'][1:3] == (63, 64), now

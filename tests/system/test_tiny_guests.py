@@ -2,19 +2,11 @@
 """Several tiny guests in one boot: good ones beside hostile ones, triple faults, and the monitor's view."""
 import re
 
-from support import MONITOR_KEY, MONITOR_PROMPT
+from support import MONITOR_KEY, MONITOR_PROMPT, run_in_monitor
 from tiny_guests import PAIRS, cant, console_of, guest, judge_tap, on_each_pair, skip_cant, vm_name, wait_for_log
 
 HOSTILE = ['triple', 'hole', 'spin_cli', 'garbage']
 PATIENCE_S = 120
-
-
-def command(machine, line):
-    """What the monitor answers. Log lines of VMs that go on may stand between."""
-    machine.sendline(line)
-    machine.expect(re.escape(line) + r'\r\n')
-    machine.expect(MONITOR_PROMPT)
-    return machine.child.before.replace('\r', '')
 
 
 def end(machine):
@@ -49,13 +41,13 @@ def test_hostile(pair, emulator):
     machine.send(MONITOR_KEY)
     machine.expect(MONITOR_PROMPT)
     judge_tap(console_of(machine, 'good'))
-    listed = command(machine, 'vm list')
+    listed = run_in_monitor(machine, 'vm list')
     assert re.search(r'^good +powered off ', listed, re.M), listed
     if 'triple' in bad:
         assert len(re.findall(r'VM triple: triple fault', machine.output)) == 3
         assert console_of(machine, 'triple').count('triple fault ahead') == 3
         assert re.search(r'^triple +stopped .* third triple fault', listed, re.M), listed
-    command(machine, 'vm stop garbage')
+    run_in_monitor(machine, 'vm stop garbage')
     # Stopped VMs begin anew when they are asked to.
     machine.sendline('vm reset good')
     machine.expect(r'VM good: started')
@@ -66,7 +58,7 @@ def test_hostile(pair, emulator):
     machine.expect(MONITOR_PROMPT)
     if 'spin_cli' in bad:
         assert re.search(r'^spin-cli +running ', listed, re.M), listed
-        assert re.search(r'^ +[1-9][0-9]*  physical interrupt$', command(machine, 'stats spin-cli'), re.M)
+        assert re.search(r'^ +[1-9][0-9]*  physical interrupt$', run_in_monitor(machine, 'stats spin-cli'), re.M)
         machine.sendline('vm stop spin-cli')
         machine.expect('No VM runs any more: ')
     end(machine)

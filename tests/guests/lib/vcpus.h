@@ -12,7 +12,7 @@
 #define VCPUS_MAX    32
 #define VCPU_VECTOR  0x30    /* of the pages that hold the trampoline: this and the next */
 #define VCPU_NO_CS   0x10000 /* began at CPU_ON's entry */
-#define VCPU_WAIT_US 100000
+#define VCPU_WAIT_US 1000000
 
 struct vcpu_seen {
     u32 begun;               /* how often */
