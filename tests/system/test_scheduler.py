@@ -48,7 +48,7 @@ def started(emulator, vms, **options):
 def test_cpu_time_is_as_the_weights(emulator):
     weights = {'a': 1, 'b': 1, 'c': 2, 'd': 4}
     machine = started(emulator, {name: {**SPIN, 'weight': str(256 * share)} for name, share in weights.items()}, icount=True)
-    used = spent(machine, 8, lambda used: all(abs(used[name] / sum(used.values()) * 8 - share) < 0.05 * share
+    used = spent(machine, 3, lambda used: all(abs(used[name] / sum(used.values()) * 8 - share) < 0.05 * share
                                               for name, share in weights.items()))
     print({name: round(seconds / sum(used.values()) * 8, 3) for name, seconds in used.items()})
     assert shut_down(machine) == 0
