@@ -85,17 +85,12 @@ static void interrupt(struct virtio *virtio, u16 vector, u8 reason)
     line_update(virtio);
 }
 
-static void tell(struct virtio *virtio, const char *what, const char *why)
-{
-    if (log_limit_pass(&virtio->log_limit, device_now(), FAILURES_TOLD_IN_MS * tsc_khz, FAILURES_TOLD))
-        log_warning("VM %s: %s %s %s", virtio->pci.machine->vm->name, virtio->name, what, why);
-}
-
 static void stop(struct virtio *virtio, const char *what, const char *why)
 {
     if (virtio->status & VIRTIO_CONFIG_S_NEEDS_RESET)
         return;
-    tell(virtio, what, why);
+    if (log_limit_pass(&virtio->log_limit, device_now(), FAILURES_TOLD_IN_MS * tsc_khz, FAILURES_TOLD))
+        log_warning("VM %s: %s %s %s", virtio->pci.machine->vm->name, virtio->name, what, why);
     virtio->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
     interrupt(virtio, virtio->config_vector, VIRTIO_PCI_ISR_CONFIG);
 }

@@ -201,13 +201,9 @@ static void drive_check(struct parser *p, const struct vm_disk *disk)
 static void part_mistake(struct parser *p, const struct vm_disk *disk, const struct boot_file *file,
                          const struct partition_table *table)
 {
-    char list[200] = "", name[16];
+    char list[200];
 
-    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
-        snprintf(name, sizeof(name), "part%u", i + 1);
-        if (table->partitions[i].sectors)
-            names_append(list, sizeof(list), name);
-    }
+    partition_names(table, list, sizeof(list));
     mistake(p, "disk = %.*s names no partition of %s%s%s; right would be %s%s", SHOWN(span_of(disk->name)),
             file->name,
             table->why    ? ", whose table "

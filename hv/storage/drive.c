@@ -636,18 +636,6 @@ static int look_now(struct drive *drive)
     return drive->busy ? -EIO : 0;
 }
 
-/* "part1, part3", as far as they fit. */
-static void list_partitions(const struct drive *drive, char *list, size_t size)
-{
-    list[0] = '\0';
-    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
-        size_t used = strlen(list);
-
-        if (drive->table.partitions[i].sectors)
-            snprintf(list + used, size - used, "%spart%u", used ? ", " : "", i + 1);
-    }
-}
-
 static void say(const struct drive *drive)
 {
     static const char *const kinds[] = {"no partition table", "MBR", "GPT"};
@@ -658,7 +646,7 @@ static void say(const struct drive *drive)
                  drive->cd.medium == CD_READY ? "with a medium in it" : "empty");
         return;
     }
-    list_partitions(drive, list, sizeof(list));
+    partition_names(&drive->table, list, sizeof(list));
     log_info("drive %s: %llu MiB%s, %s%s%s", drive->name, (unsigned long long)(drive->sectors >> 11),
              drive->read_only ? ", write-protected" : "", kinds[drive->table.kind], list[0] ? ": " : "",
              list);
@@ -734,7 +722,7 @@ static struct drive *range_find(bool cd, const char *name, struct partition *ran
     if (number < 1 || number > PARTITIONS_MAX || !drive->table.partitions[number - 1].sectors) {
         char list[100];
 
-        list_partitions(drive, list, sizeof(list));
+        partition_names(&drive->table, list, sizeof(list));
         snprintf(why, size, "drive %s has no partition %u; right would be %s", drive->name, number,
                  list[0] ? list : "all of it, as it has none");
         return NULL;

@@ -3,6 +3,7 @@
 #include "hv/storage/partition.h"
 
 #include "hv/lib/errno.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
 #define SECTOR PARTITION_SECTOR
@@ -298,6 +299,17 @@ int partition_table_read(struct partition_source *source, struct partition_table
     if (!error)
         overlaps_drop(table);
     return error;
+}
+
+void partition_names(const struct partition_table *table, char *list, size_t size)
+{
+    list[0] = '\0';
+    for (u32 i = 0; i < PARTITIONS_MAX; i++) {
+        size_t used = strlen(list);
+
+        if (table->partitions[i].sectors && used + sizeof(", part32") <= size)
+            snprintf(list + used, size - used, "%spart%u", used ? ", " : "", i + 1);
+    }
 }
 
 /* ---------------------------------------------------------------- images in memory */

@@ -33,6 +33,8 @@ struct partition_source {
 
 /* Fills all of table, whose partitions have the numbers that Linux gives them. An error: not readable. */
 int partition_table_read(struct partition_source *source, struct partition_table *table);
+/* "part1, part3": those that there are, as far as whole names fit. */
+void partition_names(const struct partition_table *table, char *list, size_t size);
 /* That of an image in memory, of its whole sectors. */
 void partition_table_of_file(const struct boot_file *file, struct partition_table *table);
 

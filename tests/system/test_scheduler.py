@@ -64,7 +64,7 @@ def test_fifteen_idle_vms_cost_nothing(emulator):
     assert spun > 3
     assert set(used.values()) == {0}, used
     assert counts == [run_in_monitor(machine, 'stats idle%d' % i) for i in range(15)]
-    # Nobody else has had the CPU, but for the monitor, whose words take longer where the emulator must wait itself.
+    # Nobody else has had the CPU, but for the monitor.
     assert int(STARVED.search(run_in_monitor(machine, 'stats spin')).group(1)) - starved < 100 * spun
     assert shut_down(machine) == 0
 
