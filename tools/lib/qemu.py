@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 
 from child import Child
@@ -28,25 +29,31 @@ def command_line(options):
     return command + options.qemu_arg
 
 
+def at_socket(name, end):
+    """QEMU's words for a character device at a socket that it inherits."""
+    return ['-chardev', 'socket,id=%s,fd=%d' % (name, end.fileno())]
+
+
 class Machine(Child):
     def __init__(self, options, folder):
-        ours, theirs = socket.socketpair()
-        command = command_line(options) + ['-serial', 'stdio', '-monitor', 'none']
-        popen = {}
+        # The line is no standard output: QEMU prints words of its own there.
+        self.socket, line = socket.socketpair()
+        command = command_line(options) + at_socket('line', line) + ['-serial', 'chardev:line', '-monitor', 'none']
+        inherited = [line]
         if options.screendump:
             self.control, control = socket.socketpair()
-            command += ['-chardev', 'socket,id=qmp,fd=%d' % control.fileno(), '-mon', 'chardev=qmp,mode=control']
-            popen['pass_fds'] = [control.fileno()]
-        super().__init__(command, folder, stdin=theirs, stdout=theirs, **popen)
-        theirs.close()
+            command += at_socket('qmp', control) + ['-mon', 'chardev=qmp,mode=control']
+            inherited.append(control)
+        super().__init__(command, folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         pass_fds=[end.fileno() for end in inherited])
+        for end in inherited:
+            end.close()
         if options.screendump:
-            control.close()
             self.talk = self.control.makefile('rw')
             self.talk.readline()    # the greeting
             self.ask('qmp_capabilities')
-        ours.setblocking(False)
-        self.socket = ours
-        self.serial = ours.fileno()
+        self.socket.setblocking(False)
+        self.serial = self.socket.fileno()
 
     def ask(self, verb, **arguments):
         self.talk.write(json.dumps({'execute': verb, 'arguments': arguments}) + '\n')
