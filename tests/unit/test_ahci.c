@@ -5,6 +5,7 @@
  * nonsense. The sources are included, with the registers replaced. Time is the test's own, in microseconds.
  */
 // sources: hv/storage/drive.c hv/storage/partition.c hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c
+// sources: hv/storage/drive_poll.c hv/storage/drive_open.c
 // sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
 // sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/storage/cd_drive.c hv/storage/cd_packet.c
 // sources: drivers/ata.c drivers/drives.c tests/unit/drive_world.c tests/unit/drive_user.c

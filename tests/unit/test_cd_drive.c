@@ -5,6 +5,7 @@
  */
 // sources: hv/storage/media.c hv/storage/cd_spare.c hv/lib/string.c hv/storage/cd_drive.c
 // sources: hv/storage/cd_packet.c hv/storage/drive.c hv/storage/partition.c hv/storage/block.c
+// sources: hv/storage/drive_poll.c hv/storage/drive_open.c
 // sources: hv/run/timer.c hv/lib/lock_check.c hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c
 // sources: arch/x86/machine/percpu.c tests/unit/fake_memory.c tests/unit/fake_guest_ram.c
 // sources: tests/unit/drive_world.c

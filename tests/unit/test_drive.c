@@ -4,6 +4,7 @@
  * a plain array. Time is the test's own; a tick is a microsecond.
  */
 // sources: hv/storage/drive.c hv/storage/partition.c hv/storage/block.c hv/run/timer.c hv/lib/lock_check.c
+// sources: hv/storage/drive_poll.c hv/storage/drive_open.c
 // sources: hv/memory/frame.c hv/memory/memory.c hv/memory/guest_map.c arch/x86/machine/percpu.c
 // sources: tests/unit/fake_memory.c tests/unit/fake_guest_ram.c hv/storage/cd_drive.c hv/storage/cd_packet.c
 // sources: tests/unit/drive_world.c
