@@ -46,7 +46,6 @@ static const struct kept kept_machine[] = {
     KEPT_TIMER(machine, acpi_pm.timer),
     KEPT(machine, balloon.connection, "tells batches of an earlier connection from those of this one"),
     KEPT(machine, pci.bridge.lock, "counts who has taken it"),
-    KEPT(machine, pci.bridge.lock, "counts who has taken it"),
     KEPT(machine, proof, "this proof's own"),
 };
 
@@ -252,6 +251,11 @@ void reset_proof_check(struct machine *m)
     else if (c.differs)
         log_error("VM %s: after the reset it is not as new: %s, byte %#llx", vm->name, c.what,
                   (unsigned long long)c.at);
+    else if (vm->memory.frames !=
+             vm->memory.frames_most) /* the host had no more, and its memory map says so */
+        log_debug("VM %s: is as new, with %llu of its %llu KiB of memory", vm->name,
+                  (unsigned long long)vm->memory.frames * (PAGE_SIZE / 1024),
+                  (unsigned long long)vm->memory.bytes / 1024);
     else if (guest_memory_digest(&vm->memory) != proof->ram)
         log_error("VM %s: after the reset it is not as new: memory", vm->name);
     else

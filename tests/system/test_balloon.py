@@ -129,13 +129,30 @@ def test_waiting_for_memory(pair, emulator):
     assert machine.wait() == 0
 
 
+def test_a_smaller_reset_is_as_new(emulator, debug_build):
+    """But for its memory map: the debug build compares all else with what it was at first."""
+    machine = emulator({'hypervisor': {'log': 'debug'}, 'vm one': guest('halt', memory='150M', cmdline='open'),
+                        'vm greedy': guest('halt', memory='120M', cmdline='open', **{'balloon.max': '64M'})},
+                       lintel=debug_build / 'lintel.elf', **{**PAIRS['svm-qemu'], 'memory': '254M'})
+    machine.expect('ready: ')
+    to_monitor(machine)
+    machine.sendline('vm reset greedy')
+    found = machine.expect(r'VM greedy: (is as new, with ([0-9]+) of its 122880 KiB of memory|is as new|after the reset it is not)')
+    assert found.group(2) and 64 << 10 < int(found.group(2)) < 120 << 10, found.group()
+    audit(machine, 'greedy')
+    machine.sendline('shutdown')
+    assert machine.wait() == 0
+
+
 # The debug build proves all of a VM's memory at each call, which takes long.
 @pytest.mark.parametrize('pair, build', [(pair, build) if build == 'as built' else pytest.param(pair, build, marks=pytest.mark.matrix)
                                          for build in ('as built', 'debug') for pair in PAIRS])
 def test_a_connection_ends_inside_a_batch(pair, build, emulator, request):
     """By another vCPU, on another CPU: afterwards the books are right, and the monitor sees the target reached."""
-    lintel = request.getfixturevalue('debug_build') / 'lintel.elf' if build == 'debug' else None
-    machine = emulator({'vm one': guest('balloon_reset', cmdline='stay')}, cpus=2, lintel=lintel, **PAIRS[pair])
+    lintel, words = None, 'stay'
+    if build == 'debug':
+        lintel, words = request.getfixturevalue('debug_build') / 'lintel.elf', 'stay few'
+    machine = emulator({'vm one': guest('balloon_reset', cmdline=words)}, cpus=2, lintel=lintel, **PAIRS[pair])
     machine.expect(r'ok 12 and no more is wanted')
     to_monitor(machine)
     assert not re.search('not ok|Bail out', machine.output), machine.output
