@@ -175,6 +175,7 @@ static __attribute__((noinline)) bool decode_rare(struct vcpu *vcpu, struct svm_
     case VMEXIT_CR_READ + 8:
     case VMEXIT_CR_WRITE + 8: return decode_cr8(vcpu, x, code == VMEXIT_CR_WRITE + 8);
     case VMEXIT_VINTR:
+        host_lapic_look_again(); /* as svm_prepare_entry, which finds the window closed */
         svm_interrupt_window(vcpu, false);
         x->kind = EXIT_INTERRUPT_WINDOW;
         return true;
