@@ -246,14 +246,24 @@ static struct sched_cpu *better_cpu(const struct sched_cpu *cpu, const struct vc
     return READ_ONCE(to->load) + vcpu->vm->config->weight <= cpu->load ? to : NULL;
 }
 
-/* Of those who would do better elsewhere the one that has been handed over longest ago. Lock held. */
+/* Since it was handed over: else it is this CPU's to give it one. */
+static bool had_turn(const struct vcpu *vcpu)
+{
+    return vcpu->sched.started >= vcpu->sched.moved_at;
+}
+
+/*
+ * Of those who would do better elsewhere the one that has been handed over longest ago. Lock held. Where CPUs
+ * stand still for more than BALANCE_US, as an emulator's and a nested hypervisor's do, one that has had no
+ * turn yet would go from each to the next for ever.
+ */
 static struct vcpu *surplus(const struct sched_cpu *cpu)
 {
     struct vcpu *vcpu, *best = NULL;
 
     lock_assert_held(&cpu->lock);
     list_for_each (vcpu, &cpu->queue, sched.node)
-        if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && better_cpu(cpu, vcpu))
+        if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && had_turn(vcpu) && better_cpu(cpu, vcpu))
             best = vcpu;
     return best;
 }

@@ -94,6 +94,19 @@ void host_lapic_timer_set(u64 deadline)
     machines[host_test_cpu].programs++;
 }
 
+/* CPUs that go on in turns, as those of an emulator with one thread: when, from `at` on, is it this one's? */
+#define TURN (100 * MS)
+static bool in_turns;
+
+static u64 turn_of(u32 cpu, u64 at)
+{
+    u64 round = TURN * cpu_count, begin = at / round * round + cpu * TURN;
+
+    if (!in_turns || (at >= begin && at < begin + TURN))
+        return at;
+    return at < begin ? begin : begin + round;
+}
+
 /* Let a CPU go on until it rests again. */
 static void resume(u32 cpu)
 {
@@ -122,7 +135,7 @@ void host_lapic_send_ipi(u32 apic_id, u8 vector)
     assert_int_not_equal(apic_id, host_test_cpu);
     machines[apic_id].kicked = true;
     machines[apic_id].kicks++;
-    if (machines[apic_id].resting && !any_lock_held())
+    if (machines[apic_id].resting && !any_lock_held() && turn_of(apic_id, now) == now)
         resume(apic_id);
 }
 
@@ -302,7 +315,7 @@ static u64 next_of(u32 cpu)
 {
     u64 next = MIN(machines[cpu].timer, machines[cpu].until);
 
-    return machines[cpu].kicked ? now : MAX(next, now);
+    return turn_of(cpu, machines[cpu].kicked ? now : MAX(next, now));
 }
 
 /* Nobody waits for a CPU while another that it may have sleeps. */
@@ -323,14 +336,16 @@ static void check_nobody_waits_in_vain(void)
 static void settle(void)
 {
     for (u32 cpu = 0; cpu < cpu_count;) {
-        if (machines[cpu].resting && (machines[cpu].kicked || machines[cpu].timer <= now)) {
+        if (machines[cpu].resting && (machines[cpu].kicked || machines[cpu].timer <= now) &&
+            turn_of(cpu, now) == now) {
             resume(cpu);
             cpu = 0;
         } else {
             cpu++;
         }
     }
-    check_nobody_waits_in_vain();
+    if (!in_turns)
+        check_nobody_waits_in_vain();
 }
 
 static void pass(u64 time)
@@ -373,6 +388,7 @@ static void start(u32 count)
     now = 12345;
     host_test_cpu = 0;
     cpu_count = count;
+    in_turns = false;
     sched_init();
     for (u32 i = 0; i < CPUS; i++) {
         cpus[i].index = cpus[i].apic_id = i;
@@ -657,6 +673,19 @@ static void test_three_on_two(void **state)
     assert_true(moves < 30 * 31);
 }
 
+/* One that is handed over has its turn where it comes to, before it may be handed on. */
+static void test_cpus_in_turns(void **state)
+{
+    (void)state;
+    start(4);
+    in_turns = true;
+    for (unsigned i = 0; i < 5; i++)
+        spinner(256);
+    pass(100 * SECOND);
+    for (unsigned i = 0; i < 5; i++)
+        assert_about(ran(&guests[i]), 80 * SECOND, 40);
+}
+
 static void test_woken_goes_to_an_idle_cpu(void **state)
 {
     struct guest *sleeper;
@@ -905,6 +934,7 @@ int main(void)
         cmocka_unit_test(test_taking_from_another),
         cmocka_unit_test(test_weights_on_two),
         cmocka_unit_test(test_three_on_two),
+        cmocka_unit_test(test_cpus_in_turns),
         cmocka_unit_test(test_woken_goes_to_an_idle_cpu),
         cmocka_unit_test(test_yield),
         cmocka_unit_test(test_device_work),
