@@ -187,7 +187,7 @@ def test_what_is_flushed_outlives_many_kills(kill_number, emulator, tmp_path):
 def forget_flushes(lintel):
     """A flush is over at once, and no drive hears of it: drive.c's submit is called by way of these few bytes. They stand
     where partitions were read at boot, which has no use any more."""
-    here, submit = (lintel.symbols[name] for name in ('partition_table_read', 'user_submit'))
+    here, submit = (lintel.symbols[name] for name in ('partition_table_read', 'drive_submit'))
     lintel.write(here, b'\x83\x3e' + bytes([BLOCK_FLUSH])                                  # cmp dword [request->operation]
                  + b'\x74\x0c'                                                            # je to the last three
                  + b'\x48\xb8' + submit.to_bytes(8, 'little') + b'\xff\xe0'               # mov rax, submit; jmp rax
