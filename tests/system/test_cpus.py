@@ -7,8 +7,9 @@ import struct
 import time
 
 import pytest
-from support import SCALE
+from support import SCALE, to_monitor
 from test_faults import SPIN, STACK_SIZE, TINY, watched  # noqa: F401: a fixture
+from tiny_guests import console_of
 
 PC = ['-M', 'pc']
 MACHINES = [
@@ -146,7 +147,10 @@ def test_idle_cpus_halt(watched):  # noqa: F811
     """The VM sleeps: whenever one looks, or nearly so, every CPU stands in HLT."""
     machine, lintel = watched({'vm sleep': {'kernel': 'halt.elf', 'memory': '64M', 'cmdline': 'open'}}, cpus=2)
     lintel.go()
-    machine.expect('halting')
+    machine.expect('ready: ')
+    to_monitor(machine)
+    while '# halting' not in console_of(machine, 'sleep'):     # on the line it may be torn by the log
+        pass
     seen = []
     for _ in range(10):
         time.sleep(0.3)
