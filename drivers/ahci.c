@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * AHCI controllers, and SATA disks behind them (CD drives: ahci_packet.c), with the queue of the drive
- * (NCQ) where it has one. Interrupts are off: drive.c asks for what has ended. A command that fails stops
- * the port, and the drive forgets the others; so the port is reset, and they are tried again (drive.h).
- * All of this with the drive's lock held, or at boot. AHCI 1.3.1, chapters 3 to 5.
+ * (NCQ) where it has one. Interrupts are off: drive_poll.c asks for what has ended. A command that fails
+ * stops the port, and the drive forgets the others; so the port is reset, and they are tried again
+ * (drive.h). All of this with the drive's lock held, or at boot. AHCI 1.3.1, chapters 3 to 5.
  */
 #include "drivers/ahci.h"
 #include "arch/x86/machine/paging.h"

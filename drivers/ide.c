@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Legacy IDE channels, as old machines and Bochs have them, and their disks, sector by sector through ports
- * (CD drives: ide_packet.c). Interrupts are off: drive.c asks how far it is, and each look moves a few
+ * (CD drives: ide_packet.c). Interrupts are off: drive_poll.c asks how far it is, and each look moves a few
  * sectors. Master and slave share the registers: who has a command under way owns the channel, and hands it
  * to the other one if that waits. A reset is one of both, so only who owns the channel makes one. With the
  * drive's lock held, or at boot. ATA8-ACS, ATA/ATAPI-7 V2.

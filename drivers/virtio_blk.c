@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The machine's virtio-blk drives: an emulator's, or a cloud's. Virtio 1.1, 4.1 and 5.2, without interrupts:
- * drive.c asks for what has ended. A slot has three descriptors that are its own for ever: header, data,
+ * drive_poll.c asks for what has ended. A slot has three descriptors that are its own for ever: header, data,
  * status. All of this with the drive's lock held, or at boot.
  */
 #include <linux/pci_regs.h>

@@ -254,7 +254,7 @@ void reset_proof_check(struct machine *m)
     else if (vm->memory.frames !=
              vm->memory.frames_most) /* the host had no more, and its memory map says so */
         log_debug("VM %s: is as new, with %llu of its %llu KiB of memory", vm->name,
-                  (unsigned long long)vm->memory.frames * (PAGE_SIZE / 1024),
+                  (unsigned long long)guest_memory_bytes_of(&vm->memory, vm->memory.frames) / 1024,
                   (unsigned long long)vm->memory.bytes / 1024);
     else if (guest_memory_digest(&vm->memory) != proof->ram)
         log_error("VM %s: after the reset it is not as new: memory", vm->name);

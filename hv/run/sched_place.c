@@ -10,6 +10,7 @@
 #include "hv/run/sched_private.h"
 
 #define BALANCE_US 100000
+#define TURN_US    10000000 /* in which one that was handed over has its turn, on a slow emulator, too */
 
 /*
  * One bit per CPU that has nothing to do and has found nothing in others' queues. Whoever has something for
@@ -246,10 +247,10 @@ static struct sched_cpu *better_cpu(const struct sched_cpu *cpu, const struct vc
     return READ_ONCE(to->load) + vcpu->vm->config->weight <= cpu->load ? to : NULL;
 }
 
-/* Since it was handed over: else it is this CPU's to give it one. */
-static bool had_turn(const struct vcpu *vcpu)
+/* Since it was handed over: else it is this CPU's to give it one; very unequal weights may take too long. */
+static bool had_turn(const struct vcpu *vcpu, u64 now)
 {
-    return vcpu->sched.started >= vcpu->sched.moved_at;
+    return vcpu->sched.started >= vcpu->sched.moved_at || now - vcpu->sched.moved_at > tsc_from_us(TURN_US);
 }
 
 /*
@@ -257,13 +258,14 @@ static bool had_turn(const struct vcpu *vcpu)
  * stand still for more than BALANCE_US, as an emulator's and a nested hypervisor's do, one that has had no
  * turn yet would go from each to the next for ever.
  */
-static struct vcpu *surplus(const struct sched_cpu *cpu)
+static struct vcpu *surplus(const struct sched_cpu *cpu, u64 now)
 {
     struct vcpu *vcpu, *best = NULL;
 
     lock_assert_held(&cpu->lock);
     list_for_each (vcpu, &cpu->queue, sched.node)
-        if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && had_turn(vcpu) && better_cpu(cpu, vcpu))
+        if ((!best || vcpu->sched.moved_at < best->sched.moved_at) && had_turn(vcpu, now) &&
+            better_cpu(cpu, vcpu))
             best = vcpu;
     return best;
 }
@@ -282,7 +284,7 @@ void balance(struct sched_cpu *cpu)
         return;
     WRITE_ONCE(cpu->balanced_at, now);
     spinlock_take(&cpu->lock);
-    vcpu = surplus(cpu);
+    vcpu = surplus(cpu, now);
     to = vcpu ? better_cpu(cpu, vcpu) : NULL; /* asked again: that one's load changes without this lock */
     if (!to) {
         spinlock_release(&cpu->lock);

@@ -2,7 +2,7 @@
 /*
  * CD drives of the machine: which medium lies in one, what its user is told of it, and the commands that
  * lintel sends on its own, one at a time and ahead of what the user reads. The drive's part, and all that
- * takes time, is drive.c's: the user never waits.
+ * takes time, is drive.h's: the user never waits.
  *
  * A medium is there for the user from the cd_drive_take that follows CD_NEWS_CAME on. As soon as anything
  * the drive says leaves a doubt whether it is still the same one, reads end with -ENOMEDIUM, the user is told
@@ -59,7 +59,7 @@ bool cd_drive_is_open(struct block_device *device);
 /* Does the button of the drive only ask, while there is a medium? */
 void cd_drive_lock_tray(struct block_device *device, bool lock);
 
-/* ---- drive.c's; with the drive's lock ---- */
+/* ---- for drive.c and its like; with the drive's lock ---- */
 
 struct drive;
 struct drive_slot;

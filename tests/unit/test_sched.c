@@ -102,7 +102,7 @@ static u64 turn_of(u32 cpu, u64 at)
 {
     u64 round = TURN * cpu_count, begin = at / round * round + cpu * TURN;
 
-    if (!in_turns || (at >= begin && at < begin + TURN))
+    if (!in_turns || at == TIMER_NEVER || (at >= begin && at < begin + TURN))
         return at;
     return at < begin ? begin : begin + round;
 }

@@ -15,6 +15,7 @@ class Child:
         self.name = command[0]
         self.errors = os.path.join(folder, 'stderr')
         with open(self.errors, 'wb') as errors:
+            popen.setdefault('stdout', errors)
             try:
                 # Keys like Ctrl-C must not reach the emulator as signals: it gets a session of its own.
                 self.process = subprocess.Popen(command, stderr=errors, start_new_session=True, **popen)

@@ -44,8 +44,7 @@ class Machine(Child):
             self.control, control = socket.socketpair()
             command += at_socket('qmp', control) + ['-mon', 'chardev=qmp,mode=control']
             inherited.append(control)
-        super().__init__(command, folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                         pass_fds=[end.fileno() for end in inherited])
+        super().__init__(command, folder, stdin=subprocess.DEVNULL, pass_fds=[end.fileno() for end in inherited])
         for end in inherited:
             end.close()
         if options.screendump:
