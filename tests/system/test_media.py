@@ -88,13 +88,14 @@ def debian_sees_media(machine, second_drive):
     wait_for_event(machine, 'DISK_MEDIA_CHANGE', 3)
     open_drive(machine)
     # What is being read when the medium goes by force is an error, and the drive works on.
-    operator(machine, 'media insert debian cd0 ram:16M')
+    # (A large one: it is not closed and opened again meanwhile.)
+    operator(machine, 'media insert debian cd0 ram:4G')
     wait_for_event(machine, 'DISK_MEDIA_CHANGE', 4)
-    machine.sendline('(while dd if=/dev/sr0 of=/dev/null bs=64k iflag=direct 2>/tmp/error; do :; done; echo ended >>/tmp/error) &')
+    machine.sendline('(dd if=/dev/sr0 of=/dev/null bs=64k iflag=direct 2>/tmp/error; echo ended >>/tmp/error) &')
     machine.expect(PROMPT)
     assert operator(machine, 'media eject debian cd0 --force') == 'VM debian: cd0 is empty now.\n'
     run_in_guest(machine, 'while ! grep -q ended /tmp/error; do sleep 0.1; done', 300)
-    assert re.search(r'Input/output error|No medium found', run_in_guest(machine, 'cat /tmp/error'))
+    assert 'Input/output error' in run_in_guest(machine, 'cat /tmp/error')
     assert 'Medium not present - tray open' in run_in_guest(machine, 'dmesg | grep "Add. Sense" | tail -1')
     assert operator(machine, 'media insert debian cd0 first.iso') == 'VM debian: cd0 has first.iso in it.\n'
     open_drive(machine)
