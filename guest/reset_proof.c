@@ -251,8 +251,8 @@ void reset_proof_check(struct machine *m)
     else if (c.differs)
         log_error("VM %s: after the reset it is not as new: %s, byte %#llx", vm->name, c.what,
                   (unsigned long long)c.at);
-    else if (vm->memory.frames !=
-             vm->memory.frames_most) /* the host had no more, and its memory map says so */
+    else if (vm->memory.frames != vm->memory.frames_most)
+        /* The host had no more, and the guest's memory map, a part of the digest, says so. */
         log_debug("VM %s: is as new, with %llu of its %llu KiB of memory", vm->name,
                   (unsigned long long)guest_memory_bytes_of(&vm->memory, vm->memory.frames) / 1024,
                   (unsigned long long)vm->memory.bytes / 1024);

@@ -104,12 +104,14 @@ def the_operator_has_it(machine, drive, qmp, path):
             if re.search(r'^- +%s +change, eject - .*  %s$' % (drive, end), said, re.M):
                 return
         pytest.fail(said)
+
     def eject():
         line = 'drive %s: its tray has been opened' % drive
         before = machine.output.count(line)
         assert 'was told to open its tray' in run_in_monitor(machine, 'media eject - ' + drive)
         while machine.output.count(line) == before:
             run_in_monitor(machine, 'media list')
+
     wait_for_line('empty, tray open')   # once its VM has given it back
     eject()     # although it is open
     qmp.ask('blockdev-change-medium', id='disc', filename=str(path), format='raw')
