@@ -69,5 +69,7 @@ void guest_main(void)
         distance = (distance + STEP_TICKS) % MOST_TICKS;
         both_wait(distance);
     }
-    ok(true, "in %u rounds no interrupt was lost", rounds);
+    ok(interrupts[VECTOR_PIC] == rounds && interrupts[VECTOR_TIMER] == rounds,
+       "in %u rounds no interrupt was lost or doubled: %u and %u", rounds, interrupts[VECTOR_PIC],
+       interrupts[VECTOR_TIMER]);
 }
